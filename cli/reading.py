@@ -92,8 +92,8 @@ def describe_lost_bytes(source: Source, has_model: bool = True) -> str | None:
     reason = "because no model existed yet"
     if has_model:
         reason = (
-            "because the writer paused within a row for more than a second; the rest of the row "
-            "will be the first line of the next run"
+            "because the run ended within a row; its rest is the first line of the next run on the "
+            "pipe"
         )
     return build_warning(
         f"{source.name}: {format_count(n, 'byte')} {'was' if n == 1 else 'were'} lost, {reason}"

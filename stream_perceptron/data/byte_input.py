@@ -8,7 +8,6 @@ import re
 import select
 import sys
 import termios
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -26,7 +25,6 @@ _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ on Linux
 FIRST_READ_BYTES = 2**16  # the size of the first read
 _SHORT_READ = 2**12  # a pipe that returns fewer bytes than this is usually empty afterward
 _MAX_READ_SIZE = 2**26  # the most bytes in one read, because a damaged file may claim a huge size
-_MAX_LINE_WAIT = 1.0  # seconds to wait for the end of a line after an interrupt
 
 # The name of each compression format, and the module and class that read it, by its first bytes.
 _COMPRESSIONS = {
@@ -289,27 +287,6 @@ class ByteInput:
             return
         while size > 0 and (data := self.read_some(min(size, _CHUNK_SIZE))):
             size -= len(data)
-
-    def read_line(self) -> bytes:
-        """Read the rest of a line after an interrupt, and not one byte more.
-
-        The line is incomplete if the data ends, or if its writer pauses for too long.
-        """
-        line, end = self._buffer.partition(b"\n")[:2]
-        self._buffer = self._buffer[len(line) + len(end) :]
-        if end or self.pipe is None or self.has_ended:
-            return line + end
-        rest, deadline = bytearray(), time.monotonic() + _MAX_LINE_WAIT
-        while not rest.endswith(b"\n"):
-            if not is_readable(self.pipe.descriptor, max(0.0, deadline - time.monotonic())):
-                break
-            byte = self.pipe.read(1)
-            self.has_ended = not byte
-            if not byte:
-                break
-            rest += byte
-        self.n_bytes += len(rest)
-        return line + bytes(rest)
 
     def close(self) -> None:
         """Do nothing: pyarrow closes the files it reads, but stdin must stay open."""

@@ -85,12 +85,13 @@ def has_open_quote(record: str, delimiters: str = DELIMITERS) -> bool:
 def complete_record(line: str, following: Iterable[str], delimiters: str) -> tuple[str, int]:
     """Return the CSV record that begins with a line, and the number of its lines.
 
-    The delimiter is any of `delimiters`. The record is the line alone if a quote stays open.
+    The delimiter is any of `delimiters`. If a quote stays open for 64 lines, the record is the line
+    alone; if the lines end before, the record is incomplete, and the number is 0.
 
     Examples
     --------
-    >>> complete_record('a;"two', ['lines";b', "c"], ",;")
-    ('a;"two\\nlines";b', 2)
+    >>> complete_record('a;"two', ['lines";b', "c"], ",;"), complete_record('"a', ["b"], ",;")
+    (('a;"two\\nlines";b', 2), ('"a', 0))
 
     """
     record, n = line, 1
@@ -98,7 +99,7 @@ def complete_record(line: str, following: Iterable[str], delimiters: str) -> tup
     while has_open_quote(record, delimiters):
         following_line = next(lines, None)
         if following_line is None:
-            return line, 1
+            return line, int(n == _MAX_RECORD_LINES)
         record, n = f"{record}\n{following_line}", n + 1
     return record, n
 

@@ -33,8 +33,9 @@ class ReadRequest:
     # Whether all columns in the read options are required; predictions need no label column.
     to_learn: bool = True
     needs_label: bool = False  # whether a table without a label column is rejected
-    # Whether an unreadable last line without a newline is left unread: it may be incomplete.
-    leaves_incomplete_line: bool = False
+    # Whether the last record of a file is left unread if it may be incomplete: a quote is open, or
+    # it has no newline and cannot be read.
+    leaves_incomplete_record: bool = False
     # What notices have described: the columns of a source, or a kind of cell in a column.
     described: set[Hashable] = field(default_factory=set)
     position: FilePosition = _START  # where the rows to read begin

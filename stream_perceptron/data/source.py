@@ -39,7 +39,6 @@ from stream_perceptron.data.notices import (
 )
 from stream_perceptron.data.position import FileContent, Span
 from stream_perceptron.data.request import ReadRequest
-from stream_perceptron.errors import Reason
 from stream_perceptron.model.rows import NOTHING_ADDED, REJECTED, AddedNames
 
 _SMALL_BYTES = 2**16
@@ -94,16 +93,6 @@ class Batches(Iterator[Batch | None]):
         self.columns.reader = None  # so that both are freed at once: they refer to each other
         self.columns = columns
         self.request = request
-
-    def reject_row(self, reason: str, span: Span | None) -> Batch:
-        """Return a batch of one row that cannot be read; in a file, `span` begins after the row."""
-        has_offsets = self.columns.layout.read_options.position
-        batch = build_empty_batch(
-            self._source.name, self.next_row, self.columns.schema, rejected={0: Reason(reason)},
-            span=span, offsets=(None,) if has_offsets else (),
-            row_ends=None if span is None else np.array([span.begin]),
-        )  # fmt: skip
-        return self._number_rows(batch)
 
     def build_notice(self, text: str) -> Batch:
         """Return a batch without rows that carries a notice."""

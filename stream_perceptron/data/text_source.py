@@ -27,16 +27,14 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANK_LINES = (b"\n", b"\r\n")
 _PAIR = r"[^\s:,;]+:[^\s,;]+"
 _LIBSVM = re.compile(rf"(?:\S+|{_PAIR})(?:\s+{_PAIR})+\s*(?:#.*)?|{_PAIR}\s*")
-_OPEN_QUOTE = "it has an open quote"
-_TOO_LONG = f"longer than {MAX_LINE_BYTES // 2**20} MiB"
+_OPEN_QUOTE = "it ends within a quoted cell"
 
 
 class Block(NamedTuple):
-    """Whole lines, or one line that is too long to keep."""
+    """Whole lines."""
 
-    data: bytes  # only the first and last bytes of a line that is too long
+    data: bytes
     source_size: int  # the number of bytes in the source; a newline may have been added to `data`
-    is_too_long: bool = False
 
 
 class LineFormat(Protocol):
@@ -44,6 +42,7 @@ class LineFormat(Protocol):
 
     has_comments: bool  # whether lines that begin with # are skipped
     n_header_lines: int  # the lines of the header, from the first that is not blank
+    is_incomplete: bool  # whether the data end within the first record
 
     def find_layout(self, request: ReadRequest, where: str, lines: Iterable[bytes]) -> Layout:
         """Return the layout of the records, given the first lines that are not blank.
@@ -68,7 +67,7 @@ class TextSource(Source):
         if self.is_stream:
             # The end of the rows that were read.
             self._position = _TextPosition(_skip_byte_order_mark(stream))
-            self._blocks = read_blocks(stream)
+            self._blocks = read_blocks(stream, self._position.header_size)
 
     @property
     def stream(self) -> ByteInput | None:
@@ -95,15 +94,14 @@ class TextSource(Source):
                 yield block
 
     def _iter_first_lines(self) -> Iterator[bytes]:
-        """Yield the lines in the first 16 MiB that are not too long; the first is not blank."""
+        """Yield the lines in the first 16 MiB; the first is not blank."""
         n_bytes = n_lines = 0
         for block in self._iter_first_blocks():
-            if not block.is_too_long:
-                for line in BytesIO(block.data):
-                    if n_lines or line not in _BLANK_LINES:
-                        n_lines += 1
-                        yield line
-                n_bytes += len(block.data)
+            for line in BytesIO(block.data):
+                if n_lines or line not in _BLANK_LINES:
+                    n_lines += 1
+                    yield line
+            n_bytes += len(block.data)
             if n_bytes > MAX_LINE_BYTES:
                 return
 
@@ -113,39 +111,32 @@ class TextSource(Source):
         data_line = first = next(lines, b"")
         while data_line.startswith(b"#") or data_line in _BLANK_LINES:
             data_line = next(lines, b"")
-        n_bytes = sum(len(block.data) for block in self._first_blocks if not block.is_too_long)
+        n_bytes = sum(len(block.data) for block in self._first_blocks)
         if not data_line and n_bytes > MAX_LINE_BYTES:
             raise SourceError(
                 f"{self.name}: there is no row in its first {MAX_LINE_BYTES // 2**20} MiB"
             )
         for line in (data_line or first, first):
-            following = chain(islice(self._iter_first_lines(), 1, None), self._iter_last_lines())
+            following = islice(self._iter_first_lines(), 1, None)
             line_format = _choose_format(self._file_format, self.name, line, following, options)
             if line_format.has_comments:
                 break
         return line_format
 
-    def _iter_last_lines(self) -> Iterator[bytes]:
-        """Yield further lines after an interrupt, and keep them."""
-        while self.stream is not None and (blocks := [*_finish_line(self.stream, b"")]):
-            self._first_blocks += blocks
-            yield from (block.data for block in blocks)
-
     def find_layout(self, request: ReadRequest) -> Layout:
         if not self.is_stream and (self._bytes is not None or not self._first_blocks):
             stream = self.peek_bytes()
-            _skip_byte_order_mark(stream)
-            self._first_blocks, self._blocks = [], read_blocks(stream)
+            begin = _skip_byte_order_mark(stream)
+            self._first_blocks, self._blocks = [], read_blocks(stream, begin)
         self._format = self._detect_format(request.read_options)
+        if self._format.is_incomplete and request.to_learn and not self.is_stream:
+            self.n_unread_bytes = sum(block.source_size for block in self._first_blocks)
+            return Layout(CSV, request.read_options)
         data_lines = islice(self._iter_first_lines(), self._format.n_header_lines, None)
         lines = (line for line in data_lines if line not in _BLANK_LINES)
         first = next(lines, None)
         if first is not None:
             return self._format.find_layout(request, self.name, chain([first], lines))
-        n_too_long = sum(block.is_too_long for block in self._first_blocks)
-        if n_too_long and n_too_long == len(self._first_blocks):
-            rows = "its only row is" if n_too_long == 1 else "each of its rows is"
-            raise SourceError(f"{self.name}: {rows} {_TOO_LONG}")
         return Layout(CSV, request.read_options)
 
     def peek_batches(self, batches: Batches) -> Iterator[Batch | None]:
@@ -157,9 +148,8 @@ class TextSource(Source):
         if batches.columns.layout.is_empty:
             return  # rows written since then have no layout
         if self.is_stream:
-            blocks = chain(self._first_blocks, self._blocks, self._finish_record())
-            self._blocks = ()
-            yield from self._read(batches, blocks, self._position)
+            arriving, self._blocks = chain(self._first_blocks, self._blocks), ()
+            yield from self._read(batches, arriving, self._position)
             return
         self._blocks, self.n_unread_bytes = (), 0
         stream = self.take_bytes()
@@ -167,15 +157,8 @@ class TextSource(Source):
             position = _resume(stream, request.position)
         else:
             position = _TextPosition(_skip_byte_order_mark(stream))
-        yield from self._read(batches, read_blocks(stream), position)
-
-    def _finish_record(self) -> Iterator[Block]:
-        """After an interrupt, yield lines until the record that has begun ends."""
-        while self.stream is not None and self._position.end > self._position.offset:
-            lines = [*_finish_line(self.stream, b"")]
-            if not lines:
-                return
-            yield from lines
+        begin = position.header_size + position.offset
+        yield from self._read(batches, read_blocks(stream, begin), position)
 
     def _read(
         self, batches: Batches, blocks: Iterable[Block | None], position: _TextPosition
@@ -187,18 +170,17 @@ class TextSource(Source):
             if block is None:
                 yield None
                 continue
-            if block is _END_BLOCK and rest:
-                stream = self.stream
-                if stream is not None and stream.is_interrupted and not stream.has_ended:
+            is_last = block is _END_BLOCK
+            if is_last and rest:
+                if self.stream is not None and self.stream.is_interrupted:
                     return
                 lacks_newline = position.end < position.offset + len(rest)
-                if lacks_newline and batches.request.leaves_incomplete_line:
+                may_go_on = lacks_newline or rest.count(b'"') % 2 == 1
+                if may_go_on and batches.request.leaves_incomplete_record:
                     yield self._leave_unread(batches, position, position.offset, _OPEN_QUOTE)
                     return
-            is_last = block is _END_BLOCK or block.is_too_long
-            data = rest if is_last else rest + block.data
-            if not is_last:
-                position.end += block.source_size
+            data = rest + block.data
+            position.end += block.source_size
             if n_header_lines and data:
                 is_first = n_header_lines == self._format.n_header_lines
                 n_header_lines, size = _skip_lines(data, n_header_lines, is_first)
@@ -218,9 +200,6 @@ class TextSource(Source):
                     yield from self._yield_batch(batches, data, read, position)
             position.move(data, begin)
             rest = data[begin:]
-            if block.is_too_long:
-                position.skip_line(block)
-                yield batches.reject_row(f"the line is {_TOO_LONG}", self._get_span(position, b""))
 
     def _yield_batch(
         self, batches: Batches, data: bytes, read: Any, position: _TextPosition
@@ -238,7 +217,7 @@ class TextSource(Source):
             read, Lines(data, read.begins, read.ends), self._get_span(position, data), ends
         )
         lacks_newline = read.end == len(data) and position.end < position.offset + len(data)
-        is_left = lacks_newline and batches.request.leaves_incomplete_line
+        is_left = lacks_newline and batches.request.leaves_incomplete_record
         if ends is None or not is_left or len(batch) - 1 not in batch.rejected:
             yield batch
             return
@@ -295,87 +274,46 @@ class _TextPosition:
         self.bytes_before = (self.bytes_before + last)[-WINDOW:]
         self.offset = min(self.offset + size, self.end)
 
-    def skip_line(self, line: Block) -> None:
-        """Move past a line that is too long."""
-        self.extend_first_bytes(line.data)
-        self.move(line.data, len(line.data))
-        self.offset = self.end = self.last_end = self.end + line.source_size
-        self.n_record_bytes = self.header_size + self.offset
 
-
-def read_blocks(stream: ByteInput) -> Iterator[Block | None]:
+def read_blocks(stream: ByteInput, begin: int) -> Iterator[Block | None]:
     """Yield blocks of whole lines as they arrive, and None while a pipe is silent.
 
-    A newline is added to the last line if it has none. After an interrupt, reading continues to the
-    end of the current line.
+    The first block begins at byte `begin` of the source. A newline is added to the last line if it
+    has none. An interrupt ends the blocks, even within a line.
+
+    Raises
+    ------
+    SourceError
+        If a line is longer than 16 MiB.
+
     """
     size, line = FIRST_READ_BYTES, b""  # an unfinished line
-    while not stream.is_interrupted:
+    while True:
         if not stream.wait(_MAX_SILENCE):
-            if not stream.is_interrupted:
-                yield None
+            if stream.is_interrupted:
+                return
+            yield None
             continue
         data = stream.read_ready(size)
         if not data:
             break
         if len(data) == size:
             size = min(2 * size, max(_MAX_READ_BYTES, len(line)))
+        first_end = data.find(b"\n") + 1
+        if len(line) + (first_end or len(data)) > MAX_LINE_BYTES:
+            raise SourceError(
+                f"{stream.name}: the line at byte {begin + 1:,} is longer than "
+                f"{MAX_LINE_BYTES // 2**20} MiB"
+            )
         end = data.rfind(b"\n") + 1
         if end:
             block, line = line + data[:end], data[end:]
-            yield from _split_block(block, len(block))
+            begin += len(block)
+            yield Block(block, len(block))
         else:
             line += data
-        if len(line) > MAX_LINE_BYTES:
-            long_line, line = _skip_line(stream, line), b""
-            if long_line is None:
-                return
-            yield long_line
     if line:
-        yield from _finish_line(stream, line)
-
-
-def _finish_line(stream: ByteInput, line: bytes) -> Iterator[Block]:
-    """Yield a line, given its beginning, unless its writer pauses after an interrupt."""
-    if stream.is_interrupted:
-        line += stream.read_line()
-        if not (stream.has_ended or line.endswith(b"\n")):
-            stream.unread(line)
-            return
-    if line:
-        yield from _split_block(line if line.endswith(b"\n") else line + b"\n", len(line))
-
-
-def _skip_line(stream: ByteInput, begin: bytes) -> Block | None:
-    """Skip the rest of a line; return None if an interrupt comes first."""
-    size, last = len(begin), begin[-WINDOW:]
-    while True:
-        data = stream.read_some() or stream.read_line()
-        end = data.find(b"\n") + 1 or len(data)
-        stream.unread(data[end:])
-        size, last = size + end, (last + data[:end])[-WINDOW:]
-        if data[:end].endswith(b"\n") or (not data and stream.has_ended):
-            return Block(begin[:WINDOW] + last, size, is_too_long=True)
-        if not data:
-            return None
-
-
-def _split_block(block: bytes, size: int) -> Iterator[Block]:
-    """Yield the lines of a block together, but each overlong line on its own."""
-    begin = 0
-    if len(block) > MAX_LINE_BYTES:
-        start = 0
-        while start < len(block):
-            end = block.index(b"\n", start) + 1
-            if end - start > MAX_LINE_BYTES:
-                if begin < start:
-                    yield Block(block[begin:start], start - begin)
-                ends = block[start : start + WINDOW] + block[end - WINDOW : end]
-                yield Block(ends, end - start, is_too_long=True)
-                begin = end
-            start = end
-    if begin < len(block):
-        yield Block(block[begin:] if begin else block, size - begin)
+        yield Block(line + b"\n", len(line))
 
 
 def _resume(stream: ByteInput, position: FilePosition) -> _TextPosition:

@@ -480,7 +480,7 @@ def _read_segment(
             live.redeliveries.copy() if detects_redelivered and not segment.is_repeated else None
         ),
         described=described,
-        leaves_incomplete_line=not (segment.is_stream or segment.is_repeated),
+        leaves_incomplete_record=not (segment.is_stream or segment.is_repeated),
     )
     batches = source.batches(request)
     if live.read_options.has_join:

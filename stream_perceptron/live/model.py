@@ -166,7 +166,11 @@ class LiveModel:
         request = ReadRequest(read_options, needs_label=needs_label, max_weights=max_weights)
         inferred = infer_from_sources(sources, request, is_new=True)
         if inferred.first is None or inferred.layout is None:
-            raise SourceError(f"{sources[0].name}: it has no rows")
+            is_incomplete = sources[0].n_unread_bytes > 0
+            problem = (
+                "its first row ends within a quoted cell" if is_incomplete else "it has no rows"
+            )
+            raise SourceError(f"{sources[0].name}: {problem}")
         read_options, schema = inferred.read_options, Schema()
         declared = (
             inferred.first.classes if inferred.layout.read_options.label is not None else None

@@ -439,8 +439,11 @@ static int scan_csv_record(Reader *r, const uint8_t *p, int *is_usable) {
     r->n = r->starts[r->n_rows];
     if (!begin_record(r)) return FAILED;
     *is_usable = is_closed && scan_csv(r, p) == 1;
-    if (!*is_usable) r->end = line_end;
-    return ENDED;
+    if (*is_usable) return ENDED;
+    /* A quote that is the last byte for now may be the first of two. */
+    const int may_go_on = is_closed && !r->is_last && r->limit - r->end <= 2;
+    r->end = line_end;
+    return may_go_on ? (roll_back(r) ? POSTPONED : FAILED) : ENDED;
 }
 
 /* Read at most `max_rows` records; return the end of the last one, or NULL after an error. Reading

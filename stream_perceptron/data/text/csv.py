@@ -43,13 +43,15 @@ class CsvFormat:
         delimiters = usual + (delimiter or "")
         if delimiter is not None and delimiter in first_line:
             delimiters = delimiter
-        record, _ = complete_record(first_line, following, delimiters)
+        record, n_lines = complete_record(first_line, following, delimiters)
+        self.is_incomplete = n_lines == 0
         # A delimiter that does not occur in the record may be meant for another source.
         if delimiter is None or delimiter not in record:
             outside_quotes = re.sub(r'"(?:[^"]|"")*"', "", record)
             delimiter = max(usual, key=outside_quotes.count)
             delimiter = delimiter if delimiter in outside_quotes else ","
         record, n_lines = complete_record(first_line, record.split("\n")[1:], delimiter)
+        self.is_incomplete &= n_lines == 0
         self.dialect = Dialect(delimiter, decimal or ("," if delimiter == ";" else "."))
         fields = self.dialect.split(record)  # quoting errors are tolerated
         fields = [self.dialect.replace_decimal_comma(field).strip() for field in fields]
@@ -61,7 +63,7 @@ class CsvFormat:
         has_only_names = len(others) == len([*filter(None, fields)])
         self.has_header = has_only_names or (names_label and numbers in [[], *counts])
         self.header = fields if self.has_header else None
-        self.n_header_lines = n_lines if self.has_header else 0
+        self.n_header_lines = max(1, n_lines) if self.has_header else 0
         self._n_fields = len(fields)
         self._label_position = fields.index(others[0]) + 1 if len(others) == 1 else 1
 

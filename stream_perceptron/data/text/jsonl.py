@@ -30,6 +30,7 @@ class JsonFormat:
 
     has_comments = False
     n_header_lines = 0
+    is_incomplete = False
 
     def find_layout(self, request: ReadRequest, where: str, lines: Iterable[bytes]) -> Layout:
         """Return the layout of the records, which the first well-formed record decides."""

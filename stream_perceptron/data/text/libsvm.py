@@ -18,6 +18,7 @@ class LibsvmFormat:
 
     has_comments = True
     n_header_lines = 0
+    is_incomplete = False
 
     def find_layout(self, request: ReadRequest, where: str, lines: Iterable[bytes]) -> Layout:
         """Return the layout of the records."""
