@@ -27,9 +27,11 @@ def verify(options: Options) -> None:
     """
     from stream_perceptron import LiveModel, VerificationError
     from stream_perceptron.data.opening import open_sources
+    from stream_perceptron.verification import refuse_pipes
     from stream_perceptron.verification import verify as verify_live
 
     path, sources = options.model, options.sources
+    refuse_pipes(sources)
     live = LiveModel.load(path)
     with LiveLine() as line, exit_on_signal() as signals:
 

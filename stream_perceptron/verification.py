@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import zip_longest
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from stream_perceptron.checkpoint.encoding import decode
+from stream_perceptron.data.byte_input import get_display_name, is_stream
 from stream_perceptron.data.position import FilePosition, PositionIndex
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import Schema
@@ -24,7 +25,7 @@ from stream_perceptron.distributed.rounds import (
 )
 from stream_perceptron.errors import DivergedError, ModelSizeError, VerificationError
 from stream_perceptron.live.given_files import GivenFile
-from stream_perceptron.live.history import ROUNDS, Entry, History
+from stream_perceptron.live.history import ROUNDS, Entry
 from stream_perceptron.live.loop import Learner, RowCount, Segment, learn_segments
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.scaler import Scaler
@@ -85,21 +86,21 @@ def verify(
     stream_perceptron.errors.VerificationError: n_seen: 5001, but the sources give 5000
 
     """
-    _require_verifiable(live.history, sources)
+    refuse_pipes(source.path for source in sources)
+    if not live.history.is_complete:
+        raise VerificationError(
+            "was partly trained in Python, so there is no complete record of its rows"
+        )
     replay = _Replay(live.history.entries, sources, advance)
     _require_equal_models(live, replay.learn(_create_initial_model(live), live.history.entries))
 
 
-def _require_verifiable(history: History, sources: Sequence[Source]) -> None:
-    """Check that this program can learn the entries of a history again from these sources."""
-    if not history.is_complete:
+def refuse_pipes(paths: Iterable[str]) -> None:
+    """Raise a VerificationError if one of the paths is that of a pipe."""
+    for path in filter(is_stream, paths):
         raise VerificationError(
-            "was partly trained in Python, so there is no complete record of its rows"
-        )
-    pipes = [source.name for source in sources if source.is_stream]
-    if pipes:
-        raise VerificationError(
-            f"{pipes[0]} can be read only once: save its data to a file and pass the file"
+            f"{get_display_name(path)} can be read only once: save its data to a file and pass the "
+            "file"
         )
 
 
@@ -250,7 +251,7 @@ class _Replay:
 
 
 def _has_rows(source: Source) -> bool:
-    return not source.find_layout(ReadRequest()).is_empty
+    return any(batch for batch in source.batches(ReadRequest(to_learn=False)))
 
 
 def _require_valid_entry(entry: Entry) -> None:

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import pytest
-from helpers import COMMAND, count_samples, start, wait_for
+from helpers import COMMAND, count_samples, count_unread_bytes, start, wait_for
 
 from stream_perceptron import LiveModel
 
@@ -52,6 +53,36 @@ def test_signal_while_waiting_for_stdin_leaves_the_checkpoint(
         # The pipe stays open, so only the signal can end the wait.
         assert (process.wait(60), process.stderr.read()) == (128 + number, "")
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("subcommand", ["learn", "predict", "evaluate"])
+def test_signal_within_a_line_that_does_not_end_ends_the_run(subcommand, tmp_path, run):
+    """A byte arrives every 10 ms, so the run never waits for long."""
+    model = tmp_path / "m.npz"
+    run("learn", "-m", model, "-q", input="label,a\nleft,1\nright,2\n", check=0)
+    with start("-m", model, subcommand=subcommand, stdin=subprocess.PIPE,
+               stdout=subprocess.DEVNULL) as process:  # fmt: skip
+        process.stdin.write("label,a\nleft,1\nri")
+        process.stdin.flush()
+        wait_for(lambda: count_unread_bytes(process.stdin.fileno()) == 0, process)
+        process.send_signal(signal.SIGTERM)
+        with suppress(BrokenPipeError):
+            for _ in range(300):
+                os.write(process.stdin.fileno(), b"g")
+                time.sleep(0.01)
+            pytest.fail("the run goes on")
+        errors = process.stderr.read()
+
+    assert process.returncode == 143, errors
+    assert "bytes were lost" in errors
+
+
+def test_verify_refuses_a_pipe_without_waiting_for_a_writer(tmp_path, run):
+    model, pipe = tmp_path / "m.npz", tmp_path / "pipe"
+    run("learn", "-m", model, "-q", input="label,a\nleft,1\nright,2\n", check=0)
+    os.mkfifo(pipe)
+
+    assert "can be read only once" in run("verify", model, pipe, check=1).stderr
 
 
 def test_sighup_is_ignored_under_nohup(tmp_path):
