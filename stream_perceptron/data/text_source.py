@@ -200,6 +200,8 @@ class TextSource(Source):
                     yield from self._yield_batch(batches, data, read, position)
             position.move(data, begin)
             rest = data[begin:]
+        if self._format.has_comments and not self.is_stream:
+            self.n_unread_bytes = position.end - position.last_end
 
     def _yield_batch(
         self, batches: Batches, data: bytes, read: Any, position: _TextPosition

@@ -24,7 +24,7 @@ class GivenFile:
     position: FilePosition  # how far it has been read; it advances with the run
     # Its position in the history, perhaps under another name.
     saved_position: FilePosition | None = None
-    passes: int = 0  # the number of complete passes; 0 for a file that has grown since
+    passes: int = 0  # the number of complete passes; 0 if more rows follow
     notice: str | None = None
 
     @property
@@ -55,14 +55,15 @@ def identify_files(
         The sources, in the order in which to read them.
     passes
         The number of passes requested; None for no limit. A file that has had as many passes has
-        none left, unless it has grown.
+        none left. New rows of a file that has grown are learned in a single pass.
     is_strict
         Whether a changed file is an error; if not, it counts as new.
 
     Raises
     ------
     SourceError
-        If a file has changed since it was learned, or cannot be read.
+        If a file has changed since it was learned, or cannot be read, or has grown and several
+        passes are requested.
 
     """
     given: dict[object, GivenFile] = {}
@@ -121,15 +122,18 @@ def _continue_file(
 ) -> GivenFile:
     """Return a file that continues at its saved position."""
     position, notice = replace(saved, name=name), None
+    if has_more and position.passes:
+        if passes != 1:
+            raise SourceError(
+                f"{source.name}: it has grown since it was learned: learn its new rows in a run "
+                "without --passes"
+            )
+        return GivenFile(source, replace(position, again=None), saved)
     if not has_more:
         position = replace(position, passes=max(1, position.passes))
-    n_complete = position.passes
-    if passes is not None and n_complete >= passes:
-        if has_more:
-            n_complete, position = 0, replace(position, again=None)
-        else:
-            notice = f"{source.name}: already learned ({_format_rows(position)})"
-    return GivenFile(source, position, saved, n_complete, notice)
+    if passes is not None and position.passes >= passes:
+        notice = f"{source.name}: already learned ({_format_rows(position)})"
+    return GivenFile(source, position, saved, position.passes, notice)
 
 
 class _SavedPositions:

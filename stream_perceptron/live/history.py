@@ -124,11 +124,8 @@ class History:
         if is_repeated:
             n_rows = after.rows - (0 if again is None else again.rows)
             after = replace(position, again=after, repeated=position.repeated + n_rows)
-        elif position.repeated:
-            after = replace(
-                after, passes=0 if again is None else position.passes,
-                again=again and after, repeated=position.repeated,
-            )  # fmt: skip
+        else:
+            after = replace(after, repeated=position.repeated)
         self.set_position(file, after)
 
     def finish(self, file: GivenFile, n_unread_bytes: int) -> None:

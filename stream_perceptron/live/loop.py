@@ -52,8 +52,7 @@ def learn(
 ) -> Generator[StepResult, None, None]:
     """Test and train a model on the rows of some sources; yield after every step.
 
-    The next file to be read is always the one with the fewest complete passes. A pass over a file
-    that was learned before repeats its rows, then learns those that were appended.
+    The next file to be read is always the one with the fewest complete passes.
 
     The model stays unchanged until the first row is learned. At each yield, all parts of the
     model are consistent and may be saved. While no row is ready, results without rows are
@@ -85,7 +84,7 @@ def learn(
     ------
     SourceError
         If a source is damaged or does not fit, or a file has changed since some of its rows
-        were learned.
+        were learned, or has grown and several passes are requested.
     CheckpointError
         If a run that learns some of these files in shards is unfinished.
     SampleError, DivergedError
@@ -329,24 +328,26 @@ def _plan_segments(
     n_complete = min((file.passes for file in files), default=0)
     while passes is None or n_complete < passes:
         for file in [file for file in files if file.passes == n_complete]:
-            source = file.source
-            if n_complete and file.position.rows:
-                repeated = _build_repeated_segment(file)
-                if not repeated.is_at_end:
-                    yield repeated
-                    if not repeated.is_complete:
-                        return
-                _require_unchanged(file, repeated.position)
-            new = Segment(file, file.position, is_stream=source.is_stream)
-            yield new
-            if source.is_stream:
-                is_interrupted |= not new.is_complete  # other pipes may have been read, too
-            elif not new.is_complete:
-                return
-            file.passes = max(file.position.passes, n_complete + 1)
+            source, position = file.source, file.position
+            is_repeated = n_complete > 0 and position.rows > 0
+            segment = (
+                _build_repeated_segment(file)
+                if is_repeated
+                else Segment(file, position, is_stream=source.is_stream)
+            )
+            if not segment.is_at_end:
+                yield segment
+                if source.is_stream:
+                    is_interrupted |= not segment.is_complete  # other pipes may have been read
+                elif not segment.is_complete:
+                    return
+            if is_repeated:
+                _require_unchanged(file, segment.position)
+            file.passes = n_complete + 1
             if file.position.rows and not source.is_stream:
+                n_unread_bytes = position.left if is_repeated else source.n_unread_bytes
                 with live.lock:
-                    live.history.finish(file, source.n_unread_bytes)
+                    live.history.finish(file, n_unread_bytes)
         if is_interrupted or not any(file.position.rows for file in files):
             return  # unlimited passes over empty files would never end
         n_complete += 1

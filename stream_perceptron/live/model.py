@@ -166,11 +166,10 @@ class LiveModel:
         request = ReadRequest(read_options, needs_label=needs_label, max_weights=max_weights)
         inferred = infer_from_sources(sources, request, is_new=True)
         if inferred.first is None or inferred.layout is None:
-            is_incomplete = sources[0].n_unread_bytes > 0
-            problem = (
-                "its first row ends within a quoted cell" if is_incomplete else "it has no rows"
-            )
-            raise SourceError(f"{sources[0].name}: {problem}")
+            source, problem = sources[0], "it has no rows"
+            if source.n_unread_bytes:
+                problem = "its first row ends within a quoted cell"
+            raise SourceError(f"{source.name}: {problem}")
         read_options, schema = inferred.read_options, Schema()
         declared = (
             inferred.first.classes if inferred.layout.read_options.label is not None else None

@@ -43,7 +43,7 @@ def test_links_of_a_file_are_the_same_file(tmp_path, model, run):
 
 
 def test_comments_and_empty_files_do_not_repeat_passes(tmp_path, model, run):
-    """They may look like new rows, until they are read; then a row appears."""
+    """They may look like new rows, until they are read; a row that appears needs a single pass."""
     commented, empty = tmp_path / "a.libsvm", tmp_path / "b.csv"
     commented.write_text("1 x:1\n0 x:2\n# two\n# comments\n")
     empty.write_text("x,label\n")
@@ -53,8 +53,13 @@ def test_comments_and_empty_files_do_not_repeat_passes(tmp_path, model, run):
 
     with commented.open("a") as file:
         file.write("1 x:3\n")
-    for _ in range(2):
-        run("learn", commented, empty, "-m", model, "--passes", "2", check=0)
+    saved = model.read_bytes()
+    result = run("learn", commented, empty, "-m", model, "--passes", "2", check=1)
+    assert "learn its new rows in a run without --passes" in result.stderr
+    assert model.read_bytes() == saved
+    run("learn", commented, empty, "-m", model, check=0)
+    assert count_samples(model) == 4 + 1
+    run("learn", commented, empty, "-m", model, "--passes", "2", check=0)
     assert count_samples(model) == 4 + 1 + 3
     run("verify", model, commented, check=0)
 

@@ -97,7 +97,7 @@ class ChangingFiles(RuleBasedStateMachine):
         n=st.sampled_from([1, 3, 50, 300]),
         n_late=st.sampled_from([0, 0, 0, 1, 2, 5]),
     )
-    @precondition(lambda self: self.rows and self.form != "parquet")
+    @precondition(lambda self: self.rows and self.form != "parquet" and self.passes == 1)
     def append(self, data, n, n_late):
         """Append rows; the last bytes, in which the note ends, perhaps come after a run."""
         path = self.choose(data)
@@ -220,7 +220,6 @@ class ChangingFiles(RuleBasedStateMachine):
         self.learner.run(list(self.rows))
         assert before == (self.learner.model.exists() and self.learner.model.read_bytes())
         ids = read_ids(self.learner)
-        # A file that grows after its last pass is learned as often again.
         assert self.passes > 1 or len(ids) == len(set(ids)), "a row was learned twice"
         present = {row["id"] for rows in self.rows.values() for row in rows}
         assert present <= set(ids), "a row was not learned"
