@@ -40,7 +40,6 @@ class ReadRequest:
     described: set[Hashable] = field(default_factory=set)
     position: FilePosition = _START  # where the rows to read begin
     max_weights: int = MAX_WEIGHTS  # of the model; further new features are ignored
-    reads_all_columns: bool = False  # whether another model may use columns that this one does not
     keeps_zeros: bool = False  # whether features that are zero are among the values of a row
     # Whether the cells of tables and JSON objects are passed on as they are, without encoding them.
     is_raw: bool = False

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 
 from stream_perceptron.data.batch import MAX_BATCH_ROWS, Batch, build_empty_batch
+from stream_perceptron.data.naming import quote_names
 from stream_perceptron.data.opening import infer_from_sources
 from stream_perceptron.data.position import FilePosition
 from stream_perceptron.data.prefetch import prefetch
@@ -219,7 +220,7 @@ def _read_with_reload(
     live: LiveModel, source: Source, request: ReadRequest, reload: Reload
 ) -> Generator[tuple[LiveModel, Batch], None, None]:
     """Yield the batches of a source, each with the model that `reload` returns for it."""
-    batches = source.batches(replace(request, reads_all_columns=True))
+    batches = source.batches(request)
     reloader = _Reloader(live, source, batches, reload)
     batches.max_rows, batches.before_read = _RELOAD_ROWS, reloader.reload_model
     for batch in batches:
@@ -241,9 +242,22 @@ class _Reloader:
         self.live = self._reload(self._reopen)
 
     def _reopen(self, live: LiveModel) -> None:
-        """Read the next rows for another model, which may use other columns."""
-        request = _request_predictions(live, self._source)
-        self._batches.change_request(replace(request, reads_all_columns=True))
+        """Read the next rows for another model, which must use no further columns."""
+        added = _find_used_columns(live) - _find_used_columns(self.live)
+        if added:
+            names = quote_names(sorted(added))
+            raise SourceError(
+                f"{self._source.name}: the new model uses further columns ({names}): run the "
+                "command again"
+            )
+        self._batches.change_request(_request_predictions(live, self._source))
+
+
+def _find_used_columns(live: LiveModel) -> set[str]:
+    """Return the columns of a table that a model predicts from, and its label column."""
+    schema = live.schema
+    named = {*schema.columns, *schema.further_columns, *filter(None, [schema.label])}
+    return named - live.read_options.roles
 
 
 @dataclass(eq=False)

@@ -64,12 +64,12 @@ def predict_scores(live, path):
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_new_model_reads_the_rest_with_its_own_columns_and_scaler(form, tmp_path):
-    old = train_model(tmp_path / "old", form, columns=("a", "label"))
-    new = train_model(tmp_path / "new", form, standardize=True)
+    old = train_model(tmp_path / "old", form)
+    new = train_model(tmp_path / "new", form, columns=("a", "colour", "label"), standardize=True)
     path = write_source(tmp_path, form, draw_rows(2))
     expected = [predict_scores(live, path) for live in (old, new)]
     assert isinstance(new.model.network.scaler, Scaler)
-    assert set(old.model.features_) < set(new.model.features_)
+    assert set(old.model.features_) > set(new.model.features_)
 
     live, predicted, changed_at = old, [], None
 
@@ -164,7 +164,7 @@ def test_model_that_does_not_fit_the_source_is_not_loaded(tmp_path, run):
 
     assert predictions == ["first", "first", "third"]
     assert notices == [
-        "warning: stdin: it lacks columns of the model ('c') and has 'b' instead; "
+        "warning: stdin: the new model uses further columns ('c'): run the command again; "
         "still predicting with the previously loaded model",
         f"reloaded {model}: 20 samples",
     ]

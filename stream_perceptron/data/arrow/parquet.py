@@ -97,9 +97,7 @@ class ParquetSource(Source):
             n_rows_before += groups[first]
             first += 1
         left, layout = list(range(first, len(groups))), batches.columns.layout
-        columns = list(range(len(layout.columns)))
-        if not request.reads_all_columns:
-            columns = find_used_columns(layout)
+        columns = find_used_columns(layout)
         rows = self._read(left, n_rows_before, start - n_rows_before, columns)
         return read_rows(rows, [layout.columns[i] for i in columns], batches)
 
