@@ -80,6 +80,11 @@ class Batches(Iterator[Batch | None]):
     def __next__(self) -> Batch | None:
         return next(self._batches)
 
+    @property
+    def source_name(self) -> str:
+        """The name of the source, for messages."""
+        return self._source.name
+
     def change_request(self, request: ReadRequest) -> None:
         """Read the next rows with the schema and the names in another request.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -11,16 +13,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import types
 
-from stream_perceptron.data.arrow.types import is_image, is_list, is_number, is_text, storage_type
+from stream_perceptron.data.arrow.types import is_image, is_list, is_number, is_text
 from stream_perceptron.data.byte_input import first_line
 from stream_perceptron.data.columns import CATEGORICAL, IGNORE, LABEL, VECTOR, Columns
 from stream_perceptron.encoders import format_value, name_vector_elements
 from stream_perceptron.errors import Reason, SampleError, SourceError
 from stream_perceptron.model.arrays import Array
 
-# Raised for values that Python cannot represent; pytz, if installed, raises a LookupError for an
-# unknown time zone.
-_UNREADABLE = ValueError, OverflowError, LookupError
+# Raised for values that PyArrow or Python cannot represent; pytz, if installed, raises LookupError
+# for an unknown zone.
+_UNREADABLE = pa.ArrowException, ValueError, OverflowError, LookupError
 
 # Patterns that turn a time as Arrow formats it into ISO 8601 with the fewest digits.
 _TIME_REPLACEMENTS = ((r"^(\S+) ", r"\1T"), (r"(\.\d*?)0+(Z?)$", r"\1\2"), (r"\.(Z?)$", r"\1"))
@@ -45,22 +47,31 @@ class ConvertedColumns(NamedTuple):
     errors: dict[int, Reason]  # why rows cannot be read
 
 
-def convert_columns(batch: pa.RecordBatch, columns: Columns) -> ConvertedColumns:
-    """Convert the columns of a batch."""
+def convert_columns(batch: pa.RecordBatch, columns: Columns, where: str) -> ConvertedColumns:
+    """Convert the columns of a batch of the source `where`.
+
+    Raises
+    ------
+    SourceError
+        If PyArrow cannot convert a column.
+
+    """
     layout, names = columns.layout, {*batch.schema.names}
     converted = ConvertedColumns([], {})
     kept = []
     for name in columns.kept_names:
-        kept.append(_convert_to_list(name, batch.column(name), converted.errors))
+        with _convert_value_errors(where, name, batch.column(name).type):
+            kept.append(batch.column(name).to_pylist())
     columns.kept_rows = list(zip(*kept, strict=True))
     for entry, name in enumerate(layout.columns):
         action = columns.reader.get(entry)[1]
         if action == IGNORE or name not in names:
             continue
         array = batch.column(name)
-        if action == CATEGORICAL and types.is_temporal(array.type):
-            array = _format_times(name, array, converted.errors)
-        array = _decode_column(name, array, converted.errors)
+        with _convert_value_errors(where, name, array.type):
+            if action == CATEGORICAL and types.is_temporal(array.type):
+                array = _format_times(array)
+            array = _decode_column(name, array, converted.errors)
         is_exact = action in (CATEGORICAL, LABEL) and is_number(array.type)
         cells = _format_numbers(array) if is_exact else _convert_cells(array)
         if action == VECTOR:
@@ -68,6 +79,16 @@ def convert_columns(batch: pa.RecordBatch, columns: Columns) -> ConvertedColumns
             columns.lists = _ListColumn(cells)
         converted.columns.append((entry, layout.find_scale(name), cells))
     return converted
+
+
+@contextmanager
+def _convert_value_errors(where: str, name: str, kind: pa.DataType) -> Iterator[None]:
+    """Raise a SourceError for values of a column that PyArrow or Python cannot represent."""
+    try:
+        yield
+    except _UNREADABLE as error:
+        reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else first_line(error)
+        raise SourceError(f"{where}: column {name!r} cannot be read as {kind}: {reason}") from None
 
 
 class _ListColumn:
@@ -95,39 +116,20 @@ def _set_element_names(columns: Columns, lists: Cells) -> None:
 
 def _decode_column(name: str, array: pa.Array, errors: dict[int, Reason]) -> pa.Array:
     """Return an array of numbers, strings, or lists or bytes; dates become strings."""
-    array = array.storage if isinstance(array, pa.ExtensionArray) else array
     if types.is_dictionary(array.type):
         return _decode_column(name, array.dictionary_decode(), errors)
     if types.is_temporal(array.type) or types.is_null(array.type):
-        return _cast_to_strings(name, array, errors)
+        return array.cast(pa.string())
     return _decode_images(name, array, errors) if is_image(array.type) else array
 
 
-def _cast_to_strings(name: str, array: pa.Array, errors: dict[int, Reason]) -> pa.Array:
-    """Return an array of strings; a value that cannot be cast becomes null and adds an error."""
-    try:
-        return array.cast(pa.string())
-    except pa.ArrowException as error:
-        parts = []
-        for i in range(len(array)) if len(array) > 1 else ():
-            row_errors: dict[int, Reason] = {}
-            parts.append(_cast_to_strings(name, array[i : i + 1], row_errors))
-            if row_errors:
-                errors.setdefault(i, row_errors[0])
-        if parts:
-            return pa.concat_arrays(parts)
-        text = f"column {name!r} cannot be read as {array.type}: {first_line(error)}"
-        errors.setdefault(0, Reason(text, "unreadable"))
-        return pa.nulls(1, pa.string())
-
-
-def _format_times(name: str, times: pa.Array, errors: dict[int, Reason]) -> pa.Array:
+def _format_times(times: pa.Array) -> pa.Array:
     """Return the names of dates and times as categories; see `encoders.format_time`."""
     import pyarrow.compute as pc
 
     if types.is_timestamp(times.type) and times.type.tz is not None:
         times = times.cast(pa.timestamp(times.type.unit, "UTC"))
-    texts = _cast_to_strings(name, times, errors)
+    texts = times.cast(pa.string())
     for pattern, text in _TIME_REPLACEMENTS:
         texts = pc.replace_substring_regex(texts, pattern, text)
     return texts
@@ -208,35 +210,9 @@ def to_numpy(column: pa.Array) -> Array:
     return np.from_dlpack(column)
 
 
-def _convert_to_list(
-    name: str, column: pa.Array | pa.ChunkedArray, errors: dict[int, Reason]
-) -> list[Any]:
-    """Return the values of a column; add an error for each row whose value cannot be converted.
-
-    Python can represent neither invalid UTF-8 nor times outside the range of its types.
-    """
-    try:
-        return list(column.to_pylist())
-    except _UNREADABLE:
-        pass
-    values = []
-    for i, scalar in enumerate(column):
-        try:
-            values.append(scalar.as_py())
-        except _UNREADABLE as error:
-            values.append(None)
-            problem = f"cannot be read as {scalar.type}: {first_line(error)}"
-            if isinstance(error, UnicodeDecodeError):
-                problem = "is not UTF-8"
-            elif getattr(scalar.type, "tz", None):  # the error may only suggest installing pytz
-                problem = f"cannot be read as {scalar.type}: unknown zone, or time out of range"
-            errors.setdefault(i, Reason(f"column {name!r} {problem}", "unreadable"))
-    return values
-
-
 def require_pillow(kind: pa.DataType) -> None:
     """Check that Pillow is installed if columns of this type contain images."""
-    if not is_image(storage_type(kind)):
+    if not is_image(kind):
         return
     try:
         import PIL  # noqa: F401

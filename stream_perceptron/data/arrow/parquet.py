@@ -17,7 +17,7 @@ from stream_perceptron.data.arrow.rows import (
     read_rows,
 )
 from stream_perceptron.data.arrow.types import is_list, read_declared_classes
-from stream_perceptron.data.batch import BATCH_ROWS, MAX_BATCH_ROWS, Batch
+from stream_perceptron.data.batch import MAX_BATCH_ROWS, Batch
 from stream_perceptron.data.byte_input import (
     ByteInput,
     first_line,
@@ -127,25 +127,20 @@ class ParquetSource(Source):
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of row groups that are read together."""
         max_rows = choose_batch_rows(sum(map(self.group_bytes, groups)), n_rows)
-        while True:
-            n_read = 0
-            try:
-                for batch in self._decode_groups(groups, columns, max_rows):
-                    n_read += batch.num_rows
-                    rest = batch.slice(max(0, batch.num_rows - (n_read - start)))
-                    if rest.num_rows:
-                        yield rest
-                        start = n_read
-                return
-            except MemoryError:
-                raise
-            except (OSError, pa.ArrowException) as error:
-                if max_rows > BATCH_ROWS:
-                    max_rows = BATCH_ROWS  # smaller batches get closer to the damage
-                    continue
-                raise SourceError(
-                    f"{self.name}: damaged after row {n_rows_before + start:,}: {first_line(error)}"
-                ) from None
+        n_read = 0
+        try:
+            for batch in self._decode_groups(groups, columns, max_rows):
+                n_read += batch.num_rows
+                rest = batch.slice(max(0, batch.num_rows - (n_read - start)))
+                if rest.num_rows:
+                    yield rest
+                    start = n_read
+        except MemoryError:
+            raise
+        except (OSError, pa.ArrowException) as error:
+            raise SourceError(
+                f"{self.name}: damaged after row {n_rows_before + start:,}: {first_line(error)}"
+            ) from None
 
     def _decode_groups(
         self, groups: Sequence[int], columns: Sequence[int], max_rows: int

@@ -79,7 +79,7 @@ def read_rows(
             batches.before_read()
             if columns is not batches.columns:
                 columns = batches.columns
-                converted = convert_columns(rows, columns)
+                converted = convert_columns(rows, columns, batches.source_name)
             end = min(start + batches.max_rows, rows.num_rows)
             block = columns.read_arrow(
                 converted.columns, start, end, rows.num_rows, converted.errors

@@ -25,13 +25,13 @@ def describe_type(kind: pa.DataType) -> ColumnType:
     """
     if types.is_dictionary(kind):
         return describe_type(kind.value_type)
-    storage, is_8_bit = storage_type(kind), types.is_uint8(kind)
-    has_strings = is_list(storage) and is_text(storage.value_type)
+    is_8_bit = types.is_uint8(kind)
+    has_strings = is_list(kind) and is_text(kind.value_type)
     if is_number(kind):
         cell = Kind.NUMBER
-    elif types.is_fixed_size_binary(storage) or is_image(storage):
+    elif types.is_fixed_size_binary(kind) or is_image(kind):
         cell, is_8_bit = Kind.VECTOR, True
-    elif is_list(storage) and is_number(leaf := _leaf_type(storage)):
+    elif is_list(kind) and is_number(leaf := _leaf_type(kind)):
         cell, is_8_bit = Kind.VECTOR, types.is_uint8(leaf)
     elif is_text(kind) or has_strings or types.is_date(kind) or types.is_timestamp(kind):
         cell = Kind.STRING
@@ -69,11 +69,6 @@ def is_image(kind: pa.DataType) -> bool:
         return False
     data = kind.field("bytes").type
     return bool(types.is_binary(data) or types.is_large_binary(data))
-
-
-def storage_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type that stores the values of an extension type; other types are unchanged."""
-    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
 
 
 def _leaf_type(kind: pa.DataType) -> pa.DataType:

@@ -36,7 +36,6 @@ LAYOUTS = {
     "nested fixed-size lists": {
         "image": pa.array(PICTURES.tolist(), pa.list_(pa.list_(pa.uint8(), 6), 6))
     },
-    "tensors": {"pixels": pa.FixedShapeTensorArray.from_numpy_ndarray(PICTURES)},
     "pictures, as those of Hugging Face": {"image": PNGS},
     **{f"lists of {kind}": {"pixels": pa.array(ROWS.tolist(), pa.list_(kind))}
        for kind in KINDS[:3]},
