@@ -151,8 +151,6 @@ class Batch(Samples):
     # The strings of these rows: the row, the column, and the number of features that the strings of
     # the column have added by the end of the row.
     added_strings: tuple[tuple[int, str, int], ...] = ()
-    # The names in options that have occurred in the source so far, if rows name their own cells.
-    seen_columns: frozenset[str] = frozenset()
 
     def _slice_fields(self, start: int, end: int) -> dict[str, Any]:
         fields = super()._slice_fields(start, end)

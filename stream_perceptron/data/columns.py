@@ -274,11 +274,9 @@ class Columns:
         """Whether new features were ignored because they do not fit into the model."""
         return bool(self.reader.ignores_features)
 
-    def find_seen(self, names: frozenset[str]) -> frozenset[str]:
+    def find_seen(self, names: set[str]) -> set[str]:
         """Return the names in options that have occurred in a row."""
-        return frozenset(filter(self.reader.has_occurred, names)).union(
-            names.intersection(self.layout.columns)
-        )
+        return {*filter(self.reader.has_occurred, names), *names.intersection(self.layout.columns)}
 
     # --- Cells
 

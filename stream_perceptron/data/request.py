@@ -28,8 +28,8 @@ class ReadRequest:
     # The columns that have had strings, each with the number of features that these have added.
     string_columns: Mapping[str, int] = field(default_factory=dict)
     # For a new model, the names in options that have not yet occurred in a row, if rows name their
-    # own cells.
-    unseen_columns: frozenset[str] = frozenset()
+    # own cells; those that occur are removed.
+    unseen_columns: set[str] = field(default_factory=set)
     # Whether all columns in the read options are required; predictions need no label column.
     to_learn: bool = True
     needs_label: bool = False  # whether a table without a label column is rejected

@@ -140,7 +140,7 @@ class Batches(Iterator[Batch | None]):
             added_strings=tuple(columns.added_strings),
         )  # fmt: skip
         if request.unseen_columns:
-            batch.seen_columns = columns.find_seen(request.unseen_columns)
+            request.unseen_columns.difference_update(columns.find_seen(request.unseen_columns))
         batch.notices = tuple(self._build_notices(batch))
         return self._number_rows(batch)
 

@@ -119,7 +119,7 @@ class LiveModel:
         # The columns and paths whose strings have been learned, in order.
         self.string_columns: dict[str, int] = {}
         # For a new model, the names in options that no row has had, if rows name their own cells.
-        self.unseen_columns: frozenset[str] = frozenset()
+        self.unseen_columns: set[str] = set()
         self.needs_label = False  # whether a table without a label column is an error
         # The saved pipeline's step that runs only in Python.
         self.python_only_step: str | None = None
@@ -181,7 +181,7 @@ class LiveModel:
         live.needs_label = needs_label
         names = {*read_options.roles, *read_options.categorical, *read_options.keep}
         names.update(filter(None, [read_options.label]))
-        live.unseen_columns = frozenset(name for name in names if not is_position(name))
+        live.unseen_columns = {name for name in names if not is_position(name)}
         if read_options.standardize:
             live.model.network.scaler = Scaler()
         return live
@@ -393,7 +393,6 @@ class LiveModel:
             if trained.end:
                 self.schema = done.schema
                 self.string_columns.update((name, n) for _, name, n in done.added_strings)
-                self.unseen_columns -= done.seen_columns
                 self._update_progress(done, trained, rows, is_repeated)
             if done.joins is not None:
                 self.pending.commit(done, trained)
