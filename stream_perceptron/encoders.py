@@ -121,11 +121,10 @@ class RecordEncoder(Transformer):
 
     A number or a bool is a feature. A date becomes its hour, weekday, month and days; any other
     string of at most three words is a category, `name=string`; a longer string becomes its words,
-    `name=word`. In a list with a string and no lists or dicts, each element is a
-    category. A nested dict contributes its
-    members, which are named by their paths, such as `http.status`. A list of numbers at the top
-    level is a vector, whose elements are then the only features. None, NaN, empty strings and other
-    lists have no features.
+    `name=word`. In a list with a string and no lists or dicts, each element is a category. A nested
+    dict contributes its members, which are named by their paths, such as `http.status`. Spaces
+    around names are removed. A list of numbers at the top level is a vector, whose elements are
+    then the only features. None, NaN, empty strings and other lists have no features.
 
     Parameters
     ----------
@@ -146,7 +145,7 @@ class RecordEncoder(Transformer):
     Raises
     ------
     SampleError
-        If a value has another type or is not finite, or a feature has two values.
+        If a value has another type or is not finite, or a path or a feature has two values.
 
     Examples
     --------
@@ -170,7 +169,7 @@ class RecordEncoder(Transformer):
 
     def transform_one(self, x: Mapping[Hashable, Any]) -> dict[Hashable, float]:
         """Return the features of a record."""
-        lists = {str(name): _to_list(v) for name, v in x.items() if isinstance(v, _LISTS)}
+        lists = {str(name).strip(): _to_list(v) for name, v in x.items() if isinstance(v, _LISTS)}
         vectors = {
             name: value
             for name, value in lists.items()
@@ -189,28 +188,35 @@ class RecordEncoder(Transformer):
                 if not is_missing(value)
             }
         features: dict[Hashable, float] = {}
-        for name, value in self._encode_members("", x):
+        for name, value in self._encode_members("", x, set()):
             if features.setdefault(name, value) != value:
                 raise SampleError(f"it has two values for feature {name!r}")
         return features
 
     def _encode_members(
-        self, prefix: str, members: Mapping[Hashable, Any]
+        self, prefix: str, members: Mapping[Hashable, Any], paths: set[str]
     ) -> Iterator[tuple[str, float]]:
-        """Yield the features of the members of a dict, whose paths begin with `prefix`."""
-        for name, value in members.items():
-            path = f"{prefix}{name}" if prefix else str(name)  # the same object where possible
-            if path not in _to_names(self.ignore):
-                yield from self._encode_cell(path, _to_list(value))
+        """Yield the features of the members of a dict, whose paths begin with `prefix`.
 
-    def _encode_cell(self, path: str, value: Any) -> Iterator[tuple[str, float]]:
+        `paths` has the paths that the record has had, and gets further ones.
+        """
+        for name, value in members.items():
+            stripped = str(name).strip()
+            path = f"{prefix}{stripped}" if prefix else stripped  # the same object where possible
+            if path in paths:
+                raise SampleError(f"it has {path!r} twice", code="duplicate")
+            paths.add(path)
+            if path not in _to_names(self.ignore):
+                yield from self._encode_cell(path, _to_list(value), paths)
+
+    def _encode_cell(self, path: str, value: Any, paths: set[str]) -> Iterator[tuple[str, float]]:
         """Yield the features of a value."""
         is_categorical = path in _to_names(self.categorical)
         if isinstance(value, _NUMBERS) and not is_categorical:
             if value == value:  # it is not NaN
                 yield path, _to_float(path, value, 1.0 if self.vectors else self.scale)
         elif isinstance(value, Mapping):
-            yield from self._encode_members(f"{path}.", value)
+            yield from self._encode_members(f"{path}.", value, paths)
         elif self._is_missing(value):
             return
         elif isinstance(value, list | tuple):

@@ -597,9 +597,10 @@ def _encode(name: str) -> bytes:
 
 
 def _remove_paths(record: dict[str, Any], paths: Collection[str], prefix: str = "") -> Any:
-    """Return a record without the members that paths identify."""
+    """Return a record without the members that paths identify, and without spaces around names."""
+    members = ((name.strip(), value) for name, value in record.items())
     return {
         name: _remove_paths(value, paths, f"{prefix}{name}.") if isinstance(value, dict) else value
-        for name, value in record.items()
+        for name, value in members
         if f"{prefix}{name}" not in paths
     }

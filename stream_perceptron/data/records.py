@@ -137,13 +137,11 @@ def parse_json_record(record: bytes) -> dict[str, object] | list[object]:
 
 
 def _build_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """Return the pairs of a JSON object as a dict; a repeated key raises a SampleError."""
-    value = dict(pairs)
-    if len(value) < len(pairs):
-        duplicates = find_duplicates([name for name, _ in pairs])
-        text = f"it has the key {str(duplicates[0])[:50]!r} twice"
+    """Return the pairs of a JSON object as a dict; a repeated name raises a SampleError."""
+    for duplicate in find_duplicates([name.strip() for name, _ in pairs])[:1]:
+        text = f"it has the key {str(duplicate)[:50]!r} twice"
         raise SampleError(text, code="duplicate")
-    return value
+    return dict(pairs)
 
 
 def _reject_constant(name: str) -> None:
@@ -151,16 +149,16 @@ def _reject_constant(name: str) -> None:
 
 
 def iter_paths(value: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the members of an object with their paths; nested objects yield their own members.
+    """Yield the members of an object with their paths, then those of nested objects.
 
     Examples
     --------
-    >>> list(iter_paths({"a": {"b": 1}, "c": [2]}))
-    [('a.b', 1), ('c', [2])]
+    >>> list(iter_paths({"a": {"b": 1}, " c ": [2]}))
+    [('a', {'b': 1}), ('a.b', 1), ('c', [2])]
 
     """
     for name, member in value.items():
+        path = f"{prefix}{name.strip()}"
+        yield path, member
         if isinstance(member, dict):
-            yield from iter_paths(member, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", member
+            yield from iter_paths(member, f"{path}.")

@@ -41,9 +41,11 @@ def draw_records(rng):
         if rng.random() < 0.1:
             columns[f"late{rng.randrange(3)}"] = rng.choice(kinds)
         record = {
-            name: draw_value(rng, kind) for name, kind in columns.items() if rng.random() < 0.9
+            rng.choice([name, name, f" {name}", f"{name}  "]): draw_value(rng, kind)
+            for name, kind in columns.items()
+            if rng.random() < 0.9
         }
-        records.append(record | {"label": rng.choice("xy")})
+        records.append(record | {rng.choice(["label", " label"]): rng.choice("xy")})
     # A list of numbers in the first record with features would be a vector.
     records[0] = {name: value for name, value in records[0].items() if value != [1, 2]}
     return [{"first": 1} | records[0], *records[1:]]
@@ -72,7 +74,9 @@ def test_pipeline_learns_what_the_command_learns(tmp_path):
         encoder = RecordEncoder(categorical, [*ignored, "label"], missing, vectors=False)
         pipeline = encoder | Standardizer() | perceptron
         for i, (x, y) in enumerate(stream.iter_source(path)):
-            assert x == {name: v for name, v in records[i].items() if name != "label"}
+            assert x == {
+                name.strip(): v for name, v in records[i].items() if name.strip() != "label"
+            }
             if i == n:  # goes on after it was saved and loaded
                 file = io.BytesIO()
                 save(pipeline, file)

@@ -88,7 +88,9 @@ def test_values_have_these_features_with_a_scale_of_two(value, expected):
         ({"a": 10**400}, "feature 'a' is 1000.*, not finite"),
         ({"a": 1e200}, "feature 'a' is 1e.200, not finite"),
         ({"a": object()}, "'a' is <object .*, a object"),
-        ({"a.b": 1, "a": {"b": 2}}, "it has two values for feature 'a.b'"),
+        ({"a.b": 1, "a": {"b": 1}}, "it has 'a.b' twice"),
+        ({" a": 1, "a ": 1}, "it has 'a' twice"),
+        ({"a=x": 2, "a": "x"}, "it has two values for feature 'a=x'"),
         ({"a": [1], "b": [2]}, "lists 'a', 'b' could each be the features"),
     ],
 )

@@ -34,9 +34,10 @@ def find_arrow_layout(columns: pa.Schema, where: str, request: ReadRequest) -> L
 
     """
     try:
-        names = columns.names
+        columns = pa.schema([field.with_name(field.name.strip()) for field in columns])
     except UnicodeDecodeError:
         raise SourceError(f"{where}: the name of a column is not UTF-8") from None
+    names = columns.names
     roles.require_distinct_names(names, where)
     options = roles.resolve_columns(request.read_options, names, where, request.to_learn)
     if options.weight is not None and not is_number(columns.field(options.weight).type):

@@ -350,7 +350,7 @@ static const uint8_t *scan_object(Reader *r, const uint8_t *p, ptrdiff_t parent,
             if (entry < 0) return NULL;
             r->table.entries[r->last].next = entry;
         }
-        if (!stamp(r, entry)) return NULL;
+        if (!stamp(r, entry) || has_respelling(r, entry)) return NULL;
         r->last = entry;
         p = skip_spaces(stop);
         if (*p != ':') return NULL;

@@ -377,8 +377,27 @@ static int use_category(Reader *r, ptrdiff_t column, int kind, double number, co
     return name == ABSENT || (name >= 0 && append_name(r, name, 1.0));
 }
 
-/* Find the path of a key: the path of its object, a dot, and the key without its escapes. Return 0 if the key is
-   invalid, or if memory runs out. */
+/* Return whether this record has another key with the path of this one. */
+static inline int has_respelling(const Reader *r, ptrdiff_t entry) {
+    for (ptrdiff_t other = entry; (other = r->table.entries[other].respelling) >= 0 && other != entry;)
+        if (r->table.entries[other].stamp == r->serial) return 1;
+    return 0;
+}
+
+/* Set the path of a key, and join the ring of keys that have this path. */
+static int set_path(Reader *r, ptrdiff_t entry, ptrdiff_t path) {
+    const int32_t first = r->table.entries[path].respelling;
+    Entry *e = change_entry(r, first < 0 ? path : first);
+    if (e == NULL) return 0;
+    if (first >= 0) r->table.entries[entry].respelling = e->respelling < 0 ? first : e->respelling;
+    e->respelling = (int32_t)entry;
+    r->table.entries[entry].path = (int32_t)path;
+    r->table.entries[path].has_occurred = 1;
+    return 1;
+}
+
+/* Find the path of a key: the path of its object, a dot, and the key without its escapes and the spaces around it.
+   Return 0 if the key is invalid, or if memory runs out. */
 static int find_path(Reader *r, ptrdiff_t entry) {
     Entry *e = &r->table.entries[entry];
     if (e->path >= 0) return 1;
@@ -389,11 +408,12 @@ static int find_path(Reader *r, ptrdiff_t entry) {
     /* Decoding never writes beyond what it has read. */
     if (r->escape == '\\' && memchr(key, '\\', e->length)) end = decode_escapes(key, end, key);
     if (end == NULL || !is_utf8(key, end)) return 0;
-    const ptrdiff_t path = intern(&r->table, NAMES, r->name.bytes, end - r->name.bytes, r->name.bytes + r->name.room);
-    if (path < 0) return 0;
-    r->table.entries[entry].path = (int32_t)path;
-    r->table.entries[path].has_occurred = 1;
-    return 1;
+    const uint8_t *from = key, *to = end;
+    trim(&from, &to);
+    memmove(key, from, to - from);
+    const ptrdiff_t n = key + (to - from) - r->name.bytes;
+    const ptrdiff_t path = intern(&r->table, NAMES, r->name.bytes, n, r->name.bytes + r->name.room);
+    return path >= 0 && set_path(r, entry, path);
 }
 
 /* Return whether a path is one of the names of a label, ignoring case and the spaces around it. */
@@ -410,6 +430,7 @@ static int is_label_name(const Reader *r, ptrdiff_t path) {
    nothing; else a cell. Python is asked about keys that may be the label, and about others if it reports them. */
 static int resolve_key(Reader *r, ptrdiff_t entry, int kind, const uint8_t *at) {
     if (!find_path(r, entry)) return r->resolve(r, entry, INVALID, NAN, at, at);
+    if (has_respelling(r, entry)) return 0;
     Entry *e = &r->table.entries[entry];
     const Entry *path = &r->table.entries[e->path];
     const int is_nested = e->parent != r->root;

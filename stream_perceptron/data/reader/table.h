@@ -17,6 +17,7 @@ typedef struct {
     int32_t id;             /* of a feature or a label */
     int32_t slot;           /* where the content is kept; -1 for nowhere */
     int32_t path;           /* of a column or key: the entry of its path */
+    int32_t respelling;     /* of a key: another key with its path; of a path: its first key; -1 for none */
     int32_t n_strings;      /* of a path: the number of features that its strings have added */
     uint8_t action;
     uint8_t members;        /* what to do with the members of an object */
@@ -119,7 +120,7 @@ static ptrdiff_t intern(Table *t, int32_t parent, const uint8_t *p, ptrdiff_t le
     }
     if (length) memcpy(t->pool + t->pool_size, p, length);
     t->entries[t->n] = (Entry){.head = head, .tail = tail, .begin = t->pool_size, .length = length,
-                               .parent = parent, .next = -1, .id = -1, .slot = -1, .path = -1};
+                               .parent = parent, .next = -1, .id = -1, .slot = -1, .path = -1, .respelling = -1};
     t->pool_size += length;
     t->slots[slot] = t->n + 1;
     return t->n++;

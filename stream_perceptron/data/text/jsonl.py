@@ -68,7 +68,7 @@ def _infer_layout(layout: Layout, request: ReadRequest, record: dict[str, Any]) 
 
     """
     options, schema = layout.read_options, request.schema
-    paths = [path for path, _ in iter_paths(record)]
+    paths = [path for path, member in iter_paths(record) if not isinstance(member, dict)]
     layout = replace(layout, label=_find_label(request, paths))
     if schema.key is not None:
         is_unnamed = UNNAMED_LIST in record and schema.is_list and schema.key not in record
@@ -76,7 +76,7 @@ def _infer_layout(layout: Layout, request: ReadRequest, record: dict[str, Any]) 
     used = {layout.label, *options.roles, *options.categorical}
     lists = {
         name: flatten_list(member)
-        for name, member in record.items()
+        for name, member in ((name.strip(), member) for name, member in record.items())
         if isinstance(member, list) and name not in used and is_vector(member)
     }
     if len(lists) > 1:
@@ -97,7 +97,11 @@ def _infer_layout(layout: Layout, request: ReadRequest, record: dict[str, Any]) 
 def _has_features(layout: Layout, record: dict[str, Any]) -> bool:
     """Whether a record has features, that is, values without a role."""
     used = {layout.label, *layout.read_options.roles}
-    return any(member not in (None, []) for name, member in iter_paths(record) if name not in used)
+    return any(
+        member not in (None, []) and not isinstance(member, dict)
+        for path, member in iter_paths(record)
+        if path not in used
+    )
 
 
 def _find_label(request: ReadRequest, paths: list[str]) -> str | None:
