@@ -20,7 +20,7 @@ from .command import Options, convert_value_errors, format_flag
 from .files import require_distinct_files, require_regular_files
 from .output import CommandState, ProgressPrinter
 from .printable import format_count, print_message
-from .reading import describe_lost_bytes, make_read_options, open_sources, require_runnable
+from .reading import describe_lost_bytes, iter_sources, make_read_options, require_runnable
 from .signals import Signals
 
 _PARAMETERS = (
@@ -71,7 +71,7 @@ def open_run(
     saved = _load_checkpoint(options, stack, outputs)
 
     def open_sources_and_model() -> OpenedRun:
-        opened = open_sources(options.sources, file_format, signals)
+        opened = iter_sources(options.sources, file_format, signals)
         history = History()
         if saved is not None and (
             not _has_learned_nothing(saved) or any(p.is_stream for p in saved.history.positions)

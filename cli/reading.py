@@ -175,16 +175,20 @@ def make_read_options(options: Options) -> ReadOptions:
     return ReadOptions(**{name: settings[name] for name in names})
 
 
-def open_sources(paths: Sequence[str], file_format: str | None, signals: Signals) -> list[Source]:
-    """Open sources; raise InterruptedWaitError if a signal arrives before they are open."""
+def iter_sources(
+    paths: Sequence[str], file_format: str | None, signals: Signals
+) -> Iterator[Source]:
+    """Yield opened sources; raise InterruptedWaitError if a signal arrives before all are open."""
     from stream_perceptron.data.opening import open_sources
 
-    def open_each() -> list[Source]:
-        opened: list[Source] = []
-        for source in open_sources(paths, file_format, signals):
-            if opened:
-                signals.check()
-            opened.append(source)
-        return opened
+    for i, source in enumerate(open_sources(paths, file_format, signals)):
+        if i:
+            signals.check()
+        yield source
 
-    return signals.call_interruptibly(open_each, paths)
+
+def open_sources(paths: Sequence[str], file_format: str | None, signals: Signals) -> list[Source]:
+    """Return opened sources; raise InterruptedWaitError if a signal arrives before all are open."""
+    return signals.call_interruptibly(
+        lambda: list(iter_sources(paths, file_format, signals)), paths
+    )

@@ -84,15 +84,16 @@ def open_sources(
 ) -> Iterator[Source]:
     """Yield a source for each path; see `open_source`. A repeated path yields the same source.
 
-    At most 16 files stay open until their rows are read.
+    At most 16 files stay open until their rows are read; others are closed when the next source is
+    requested.
     """
     opened: dict[str, Source] = {}
     for path in paths:
         if path not in opened:
             source = opened[path] = open_source(path, file_format, interrupt)
             source.keeps_open = len(opened) <= _MAX_OPEN_FILES
-            source.release()
         yield opened[path]
+        opened[path].release()
 
 
 class InferredOptions(NamedTuple):

@@ -1,4 +1,4 @@
-"""Commands open each source at most twice: to identify it, and to read it."""
+"""Commands open each source at most twice, or, if there are many, three times for each pass."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ctypes
 import gzip
 import os
 import struct
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pyarrow as pa
 import pytest
@@ -61,6 +61,20 @@ def test_each_command_opens_a_file_at_most_twice(form, tmp_path):
         assert result.exit_code == 0, (command, result.output)
 
     assert all(1 <= count <= 2 for count in counts), counts
+
+
+def test_each_of_many_files_is_opened_at_most_three_times(tmp_path):
+    paths, counts = [tmp_path / f"{i}.csv" for i in range(20)], []
+    for path in paths:
+        path.write_bytes(encode_csv([row.values() for row in ROWS], COLUMNS))
+    with ExitStack() as stack:
+        for path in paths:
+            stack.enter_context(count_opens(path, counts))
+        result = CliRunner().invoke(main, ["learn", *map(str, paths)])
+
+    assert result.exit_code == 0, result.output
+    assert len(counts) == 20
+    assert all(1 <= count <= 3 for count in counts), counts
 
 
 def test_grown_file_is_opened_at_most_twice(tmp_path):
