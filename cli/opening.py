@@ -27,6 +27,7 @@ _PARAMETERS = (
     "lr", "epsilon", "activation", "init_range", "seed", "max_weights", "class_weight"
 )  # fmt: skip
 _CHANGEABLE = ("epsilon", "lr", "max_weights")
+_COLUMN_OPTIONS = {"label", "weight", "position", "join", "categorical", "ignore"}
 
 
 @dataclass
@@ -181,7 +182,8 @@ def _require_same_settings(live: LiveModel, options: Options) -> None:
     settings = {name: getattr(model, name) for name in fixed} | {"seed": model.seed_}
     if isinstance(weights := model.class_weight, Mapping):
         settings["class_weight"] = {list_spellings(label)[0]: w for label, w in weights.items()}
-    settings["classes"] = model.classes and [list_spellings(label)[0] for label in model.classes]
+    spellings = (list_spellings(label)[0] for label in model.classes or ())
+    settings["classes"] = tuple(spellings) or None
     for setting in fields(live.read_options):
         if setting.compare and (not live.is_trained_in_python or setting.name == "standardize"):
             settings[setting.name] = getattr(live.read_options, setting.name)
@@ -189,8 +191,9 @@ def _require_same_settings(live: LiveModel, options: Options) -> None:
         settings["label"] = live.schema.label  # as found by its name
     for name in sorted(settings.keys() & options.given):
         value, saved = getattr(options, name), settings[name]
-        # A column may be given by its name, in any letter case, or by its position.
-        if _resolve_column_names(value, columns) != _resolve_column_names(saved, columns):
+        if name in _COLUMN_OPTIONS:  # given by names, in any letter case, or by positions
+            value, saved = (_resolve_column_names(each, columns) for each in (value, saved))
+        if value != saved:
             raise CheckpointError(
                 f"{options.model}: {format_flag(name)} cannot change for an existing model (it is "
                 f"{_format_setting(saved)}): leave it out, or start over with --overwrite"

@@ -88,9 +88,11 @@ def _open_outputs(
 
 def _count_rows_to_read(options: Options, opened: OpenedRun) -> int | None:
     """Return the number of rows that this run reads, or None if it is unknown."""
+    if options.limit is not None and any(file.source.is_stream for file in opened.files):
+        return int(options.limit)
     counts = [file.source.n_rows for file in opened.files]
     if None in counts:
-        return None if options.limit is None else int(options.limit) - opened.n_read
+        return None if options.limit is None else max(0, int(options.limit) - opened.n_read)
     n_rows = int(options.passes) * sum(filter(None, counts))
     return (n_rows if options.limit is None else min(options.limit, n_rows)) - opened.n_read
 
