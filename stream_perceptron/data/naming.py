@@ -9,7 +9,9 @@ from collections.abc import Sequence
 LABEL_NAMES = ("label", "class", "target", "y")
 
 # Matches the name of a column that numbers rows or identifies their origin.
-_ROW_ID = re.compile(r"(?i:id|index|.*[_ ]id|unnamed: \d+|__index_level_\d+__|)|.*[a-z0-9]I[dD]")
+_ROW_ID = re.compile(
+    r"(?i:id|index|row|.*[_ ]id|unnamed: \d+|__index_level_\d+__|)|.*[a-z0-9]I[dD]"
+)
 
 _NEEDS_QUOTES = re.compile(r'^$|[,"\r\n]')
 _MAX_NAMES = 5  # the maximum number of names listed in a message

@@ -107,12 +107,15 @@ def _check_row_numbers(run: RunFigures) -> Finding | None:
     names = run.row_number_columns
     if not names:
         return None
+    remedy = f"--ignore {format_option_value(names)}"
+    if run.live.command_state is not None:  # the settings of a saved model cannot change
+        remedy += " --overwrite"
     return Finding(
         FindingCode.ROW_NUMBERS,
-        "columns that rise from sample to sample, or are named like row numbers and have large "
-        f"weights: {format_names(names)}",
+        "columns that rise by the same step in nearly every row, or are named like row numbers and "
+        f"have large weights: {format_names(names)}",
         "to drop them",
-        (f"--ignore {format_option_value(names)}",),
+        (remedy,),
     )
 
 

@@ -160,16 +160,16 @@ class RunFigures:
 
     @cached_property
     def row_number_columns(self) -> list[str]:
-        """Columns that rise from sample to sample, and heavily weighted ones named like row IDs."""
-        rising = list(self.progress.rising or ()) if self.is_long else []
+        """Columns that count rows, and heavily weighted ones named like row IDs."""
+        counters = list(self.progress.counters or ()) if self.is_long else []
         names, weights = list(map(str, self.model.features_)), self.model.weights
         if any(map(looks_like_row_id, names)) and self.model.n_updates:
             # Do not copy all weights: the model may be large and still learning.
             sizes = np.maximum(weights.max(axis=0, initial=0.0), -weights.min(axis=0, initial=0.0))
             typical = np.sort(sizes)[len(sizes) // 2]
             large = [names[i] for i in np.flatnonzero(sizes > 2 * typical)]
-            rising += filter(looks_like_row_id, large)
-        columns = dict.fromkeys(rising)
+            counters += filter(looks_like_row_id, large)
+        columns = dict.fromkeys(counters)
         return [name for name in columns if not name.endswith(".days") and "=" not in name]
 
     @cached_property

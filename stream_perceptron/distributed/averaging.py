@@ -332,7 +332,7 @@ def _sum_progress(before: Progress, live_models: Sequence[LiveModel]) -> Progres
         return copy.deepcopy(live_models[0].progress)
     # Samples of models that were trained in parallel have no common order.
     total = Progress(
-        reach={}, rising={}, largest_feature=before.largest_feature, outcomes=before.outcomes
+        reach={}, counters={}, largest_feature=before.largest_feature, outcomes=before.outcomes
     )
     for name in _SUMMED_COUNTS:
         setattr(total, name, getattr(before, name))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ _counting: Any = import_module("stream_perceptron.live._counting")
 WINDOW = 1000
 
 _MAX_REACHES = 256
+_STEP_TOLERANCE = 0.1  # for a counter of rows, a few of which are missing
 _PAIR_BASE = 2**31  # larger than any label's number, so that two numbers can share one key
 
 
@@ -68,6 +69,24 @@ def _divide(part: Array, whole: Array) -> NDArray[np.float64]:
 def merge_max_abs_values(one: dict[str, float], other: dict[str, float]) -> dict[str, float]:
     """Return the larger value of each feature that is in both dictionaries, sorted by name."""
     return {name: max(one[name], other[name]) for name in sorted(one.keys() & other.keys())}
+
+
+def _find_counters(
+    last: dict[str, tuple[float, ...]] | None, x: Mapping[Hashable, float], row: int
+) -> dict[str, tuple[float, ...]]:
+    """Return the counters that go on in a probed sample; {} if it has many features."""
+    counters: dict[str, tuple[float, ...]] = {}
+    if len(x) > _MAX_REACHES:
+        return counters
+    for name, value in sorted((str(name), value) for name, value in x.items()):
+        before = (value, row, 0.0) if last is None else last.get(name)
+        if before is None:
+            continue
+        step = (value - before[0]) / max(row - before[1], 1)
+        is_steady = step > 0 and abs(step - before[2]) <= _STEP_TOLERANCE * before[2]
+        if last is None or is_steady or (step > 0 and before[2] == 0.0):
+            counters[name] = (value, float(row), step)
+    return counters
 
 
 def _compute_shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -194,8 +213,9 @@ class Progress:
     largest_feature: float = 0.0  # the largest absolute value of a feature in the probed samples
     # The largest absolute value, by name, of at most 256 features that all probed samples have.
     reach: dict[str, float] | None = None
-    # The last value of each feature that has increased from every probed sample to the next.
-    rising: dict[str, float] | None = None
+    # The features that rise by the same step in nearly every row: the value in the last probe,
+    # its row, and the step.
+    counters: dict[str, tuple[float, ...]] | None = None
     # The number of missing values in all samples, in columns that are features or are encoded.
     missing: int = 0
     # The most recent drift events.
@@ -269,13 +289,12 @@ class Progress:
         """Add more outcomes to the window: whether each prediction was right."""
         self.outcomes = np.concatenate([self.outcomes, window])[-WINDOW:]
 
-    def update_reaches(self, rows: Rows) -> None:
-        """Update the reaches of features, and the rising features, from probed samples."""
+    def update_reaches(self, rows: Rows, numbers: NDArray[np.intp]) -> None:
+        """Update the reaches of features, and the counters, from probed samples and their rows."""
         self.largest_feature = max(self.largest_feature, rows.max_abs())
-        for x in rows.dicts() if self.rising is None or self.rising else ():
-            last = self.rising
-            risen = {str(n): v for n, v in x.items() if last is None or v > last.get(str(n), v)}
-            self.rising = dict(sorted(risen.items())) if len(x) <= _MAX_REACHES else {}
+        for x, row in zip(rows.dicts(), numbers.tolist(), strict=True):
+            if self.counters is None or self.counters:
+                self.counters = _find_counters(self.counters, x, row)
         if self.reach is None or self.reach:
             reach = rows.compute_max_abs_by_name() if rows.lengths.max() <= _MAX_REACHES else {}
             self.reach = merge_max_abs_values(reach if self.reach is None else self.reach, reach)
@@ -306,7 +325,7 @@ class Progress:
                 result, rows, self.curve, self.outcomes, self.error_sum, self.last_target
             )
         )
-        labels, predicted, rows = tested
+        labels, predicted, tested_rows = tested
         self.samples += n
         self.unlabeled += len(result) - n
         self.updates += n_updated
@@ -314,6 +333,7 @@ class Progress:
         self.n_untested += n - len(labels)
         if not is_repeated:
             self.confusion.update(labels, predicted)
-            self.drift.update(labels, predicted, rows, self.events)
+            self.drift.update(labels, predicted, tested_rows, self.events)
         if probed:
-            self.update_reaches(features.take(np.array(probed)))
+            places = np.array(probed)
+            self.update_reaches(features.take(places), rows[places])

@@ -230,20 +230,23 @@ def test_class_numbers_are_no_quantity(run, tmp_path):
     assert "labels are a quantity" not in summarize_run(run, source, *options)["diagnosis"]
 
 
-def test_rising_time_column_is_a_finding_unless_ignored(run, tmp_path):
-    rng, rows, now = random.Random(0), [], 0.0
-    for _ in range(6000):
-        a, now = rng.gauss(0, 1), now + rng.uniform(0.1, 5)
+def test_counter_of_rows_is_a_finding_unless_ignored(run, tmp_path):
+    """A time and an odometer rise, too, but not by the same step."""
+    rng, rows, now, distance = random.Random(0), [], 1.6e9, 40_000
+    for i in range(6000):
+        a, now, distance = rng.gauss(0, 1), now + rng.uniform(0.1, 5), distance + rng.expovariate(1)
         is_rare = a > 1.5 if rng.random() < 0.9 else rng.random() < 0.1
-        rows.append((round(now, 2), round(a, 3), ("ok", "fraud")[is_rare]))
-    source, path = write_csv(tmp_path / "s.csv", ["Time", "a", "label"], rows), tmp_path / "m.npz"
-    accuracies = []
-    for options in ([], ["--ignore", "Time"]):
+        if rng.random() > 0.01:  # a few rows are missing
+            rows.append((7 + 3 * i, now, distance, round(a, 3), ("ok", "fraud")[is_rare]))
+    header = ["place", "Time", "odometer", "a", "label"]
+    source, path = write_csv(tmp_path / "s.csv", header, rows), tmp_path / "m.npz"
+    for options in ([], ["--ignore", "place"]):
         findings = summarize_run(run, source, "-m", path, "--overwrite", *options)["diagnosis"]
         assert (not options) == ("row numbers" in findings)
-        accuracies.append(evaluate_model(run, source, path)["accuracy"])
-
-    assert accuracies[1] > accuracies[0] + 0.02
+        if not options:
+            assert ": place" in findings["row numbers"]["evidence"]
+            inspected = run("inspect", path, check=0).stdout
+            assert re.search(r"(?m)^ +--ignore place --overwrite$", inspected)
 
 
 def test_worked_sample_has_the_numbers_of_the_oracle():
