@@ -28,6 +28,7 @@ from .printable import (
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
     from stream_perceptron.data.position import FilePosition
+    from stream_perceptron.model.arrays import Array
 
 _N_STRONGEST = 5  # features listed for a class
 _MAX_LISTED = 40  # entries of the history, files or classes
@@ -87,16 +88,38 @@ def _describe_model(live: LiveModel, path: Path) -> dict[str, Any]:
     from stream_perceptron.checkpoint.archive import FORMAT_VERSION
     from stream_perceptron.checkpoint.encoding import to_json
     from stream_perceptron.diagnostics.diagnosis import collect_findings
-    from stream_perceptron.model.rates import format_lr
 
-    from .output import compute_baseline, count_pending_samples
-
-    model, schema, read_options = live.model, live.schema, live.read_options
-    progress, weights, part = live.progress, model.class_weight, live.python_only_part
-    metrics = progress.compute_metrics(len(model.classes_))
+    model = live.model
     return {
         "path": str(path),
         "format_version": FORMAT_VERSION,
+        **_describe_settings(live),
+        **_describe_results(live),
+        "files": [
+            {
+                "name": position.name, "rows": position.rows, "passes": position.passes,
+                "status": status,
+                "can_be_deleted": status == "finished",
+            }
+            for position, status in _find_file_statuses(live)
+        ],
+        "is_complete": live.history.is_complete,
+        "entries": to_json(live.history.entries),
+        "strongest_features": [
+            {"class": label, "features": _find_strongest_features(model.features_, weights)}
+            for label, weights in zip(model.classes_, model.weights, strict=False)
+        ],
+        "diagnosis": [finding.to_dict() for finding in collect_findings(live)],
+    }  # fmt: skip
+
+
+def _describe_settings(live: LiveModel) -> dict[str, Any]:
+    """Return the classes, features, read options and parameters of a model."""
+    from stream_perceptron.model.rates import format_lr
+
+    model, schema, read_options = live.model, live.schema, live.read_options
+    weights, part = model.class_weight, live.python_only_part
+    return {
         "classes": model.classes_,
         "features": model.features_,
         "label": schema.label or read_options.label,
@@ -120,6 +143,16 @@ def _describe_model(live: LiveModel, path: Path) -> dict[str, Any]:
         "seed": model.seed_,
         "class_weight": list(weights.items()) if isinstance(weights, dict) else weights,
         "runs": part and f"only in Python, because of its {part}",
+    }
+
+
+def _describe_results(live: LiveModel) -> dict[str, Any]:
+    """Return the counts, metrics and drift events of a model."""
+    from .output import compute_baseline, count_pending_samples
+
+    model, progress = live.model, live.progress
+    metrics = progress.compute_metrics(len(model.classes_))
+    return {
         "samples": model.n_seen,
         "updates": model.n_updates,
         "accuracy": progress.accuracy,
@@ -139,30 +172,18 @@ def _describe_model(live: LiveModel, path: Path) -> dict[str, Any]:
             )
         ] if progress.confusion.tested else [],
         "events": [{**asdict(event), "text": str(event)} for event in progress.events],
-        "files": [
-            {
-                "name": position.name, "rows": position.rows, "passes": position.passes,
-                "status": status,
-                "can_be_deleted": status == "finished",
-            }
-            for position, status in _find_file_statuses(live)
-        ],
-        "is_complete": live.history.is_complete,
-        "entries": to_json(live.history.entries),
-        "strongest_features": [
-            {"class": label, "features": _find_strongest_features(model.features_, weights)}
-            for label, weights in zip(model.classes_, model.weights.tolist(), strict=False)
-        ],
-        "diagnosis": [finding.to_dict() for finding in collect_findings(live)],
     }  # fmt: skip
 
 
-def _find_strongest_features(
-    features: list[object], weights: list[float]
-) -> list[tuple[object, float]]:
+def _find_strongest_features(features: list[object], weights: Array) -> list[tuple[object, float]]:
     """Return the features with the largest absolute weights, each with its weight."""
-    order = sorted(range(len(weights)), key=lambda i: -abs(weights[i]))
-    return [(features[i], weights[i]) for i in order[:_N_STRONGEST]]
+    import numpy as np
+
+    sizes, n = np.abs(weights), min(_N_STRONGEST, len(weights))
+    smallest = np.partition(sizes, -n)[-n] if n else 0.0
+    strongest = np.flatnonzero(sizes >= smallest)
+    order = strongest[np.argsort(-sizes[strongest], kind="stable")][:n].tolist()
+    return [(features[i], float(weights[i])) for i in order]
 
 
 def _find_file_statuses(live: LiveModel) -> Iterator[tuple[FilePosition, str]]:

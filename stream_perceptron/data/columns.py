@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Batch, Offset, Redeliveries, parse_offset
 from stream_perceptron.data.labels import convert_label, infer_label_type
@@ -163,13 +164,16 @@ class Columns:
         return self.reader.read(data, begin, max_rows, is_last)
 
     def read_arrow(
-        self, columns: list[Any], start: int, end: int, n_rows: int, errors: Mapping[int, Reason]
+        self,
+        columns: list[Any],
+        start: int,
+        end: int,
+        is_rejected: NDArray[np.uint8],
+        errors: Mapping[int, Reason],
     ) -> Any:
-        """Read rows [start, end) of a record batch of `n_rows` rows; see `Reader.read_arrow`."""
+        """Read rows [start, end) of a record batch; see `Reader.read_arrow`."""
         self._begin_block()
         self._first_row = start
-        is_rejected = np.zeros(max(n_rows, 1), np.uint8)
-        is_rejected[list(errors)] = 1
         return self.reader.read_arrow(columns, start, end, is_rejected, errors)
 
     def _begin_block(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 
 from stream_perceptron.data import roles
@@ -81,10 +82,10 @@ def read_rows(
             if columns is not batches.columns:
                 columns = batches.columns
                 converted = convert_columns(rows, columns, batches.source_name)
+                is_rejected = np.zeros(rows.num_rows, np.uint8)
+                is_rejected[list(converted.errors)] = 1
             end = min(start + batches.max_rows, rows.num_rows)
-            block = columns.read_arrow(
-                converted.columns, start, end, rows.num_rows, converted.errors
-            )
+            block = columns.read_arrow(converted.columns, start, end, is_rejected, converted.errors)
             start = block.end
             yield batches.build(block)
 
