@@ -158,9 +158,9 @@ class RecordEncoder(Transformer):
 
     def __init__(
         self,
-        categorical: str | Sequence[str] = (),
-        ignore: str | Sequence[str] = (),
-        missing: str | Sequence[str] = (),
+        categorical: str | Sequence[str] | None = None,
+        ignore: str | Sequence[str] | None = None,
+        missing: str | Sequence[str] | None = None,
         scale: float = 1.0,
         vectors: bool | None = None,
     ) -> None:
@@ -240,8 +240,8 @@ class RecordEncoder(Transformer):
         return is_missing(value, {"", *_to_names(self.missing)})
 
 
-def _to_names(names: str | Sequence[str]) -> Sequence[str]:
-    return (names,) if isinstance(names, str) else names
+def _to_names(names: str | Sequence[str] | None) -> Sequence[str]:
+    return (names,) if isinstance(names, str) else names or ()
 
 
 def _to_float(name: str, value: Any, scale: float) -> float:

@@ -167,8 +167,8 @@ def _build_encoder(live: dict[str, Any]) -> RecordEncoder:
     ignored = dict.fromkeys([*filter(None, used), *options["position"], *options["ignore"]])
     scale = 1.0 if options["scale"] is None else options["scale"]
     return RecordEncoder(
-        tuple(options["categorical"]), tuple(ignored), tuple(options["missing"]), scale,
-        vectors=schema["is_list"],
+        tuple(options["categorical"]) or None, tuple(ignored) or None,
+        tuple(options["missing"]) or None, scale, vectors=schema["is_list"],
     )  # fmt: skip
 
 

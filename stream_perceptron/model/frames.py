@@ -81,7 +81,10 @@ def _convert_dense_frame(frame: nw.DataFrame[IntoDataFrame], names: Names) -> Ro
                 "encode or drop it"
             )
     # River's helper turns missing values into NaN for every kind of frame.
-    rows = dataframe.to_numpy(frame)
+    try:
+        rows = dataframe.to_numpy(frame)
+    except Exception as error:  # each library raises its own errors
+        raise SampleError(f"the features cannot be converted to floats: {error}") from None
     missing = np.isnan(rows)
     if not missing.any():
         return require_finite(Rows.from_table(names, rows))

@@ -80,13 +80,16 @@ def as_weights(w: Any, n: int) -> NDArray[np.float64]:
     """Return the weights of n samples; `w` is one number for all, or a series of numbers."""
     if isinstance(w, numbers.Real):
         return np.full(n, as_weight(w))
-    if isinstance(w, np.ndarray) and w.dtype.kind == "f":
+    if isinstance(w, np.ndarray) and w.dtype.kind == "f" and w.ndim:
         weights = w.astype(np.float64)
         is_invalid = ~((weights >= 0) & (weights < math.inf))
         if is_invalid.any():
             as_weight(weights[is_invalid].tolist()[0])  # raises SampleError
     else:
-        values = w.to_pylist() if hasattr(w, "to_pylist") else list(w)
+        try:
+            values = w.to_pylist() if hasattr(w, "to_pylist") else list(w)
+        except TypeError:  # it is neither a number nor a series
+            values = [w]
         weights = np.array([as_weight(value) for value in values], np.float64)
     if len(weights) != n:
         raise SampleError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from decimal import Decimal
 from types import SimpleNamespace
 
 import numpy as np
@@ -119,6 +120,11 @@ CALLS = [
      "sample weight -0.5 is not a finite number"),
     (lambda m: m.learn_many(NUMBERS, ["x", "x"], w=[1.0]),
      "the number of sample weights is 1, but the number of samples is 2"),
+    *((lambda m, w=w: m.learn_many(NUMBERS, ["x", "x"], w=w), "sample weight .* is not a finite")
+      for w in (None, Decimal(1), np.array(1.0), [Decimal(1)] * 2)),
+    *((lambda m, X=X: m.learn_many(X, ["x", "x"]), "the features cannot be converted to floats")
+      for X in (pd.DataFrame({"a": [1, 10**400]}, dtype=object),
+                pl.DataFrame({"a": pl.Series([1, 2], dtype=pl.Int128)}))),
 ]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from river import checks, datasets, evaluate, metrics, preprocessing
 
-from stream_perceptron import SGDPerceptron
+from stream_perceptron import RecordEncoder, SGDPerceptron
 
 MODELS = [
     SGDPerceptron(seed=1),
@@ -26,6 +26,15 @@ def test_river_checks_pass_without_skips(model):
     assert {check.__name__ for check in checks.yield_checks(model)} >= MINI_BATCH_CHECKS
     assert model._unit_test_skips() == set()
     checks.check_estimator(model)
+
+
+def test_encoder_is_part_of_a_union():
+    union = preprocessing.StandardScaler() + RecordEncoder()
+    model = union | SGDPerceptron(seed=0)
+    model.learn_one({"a": 1.0}, "u")
+
+    assert model.predict_one({"a": 2.0}) == "u"
+    assert set(union.clone().transform_one({"b": 2})) == {"b"}
 
 
 def test_scores_work_with_the_metrics_of_river():
