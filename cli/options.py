@@ -276,7 +276,10 @@ reading_options = make_reading_options(hides_rare=False, is_trained=True)
 
 # The options for models that learn from whole files.
 common_training_options = combine_options(
-    input_option("--weight", metavar="NAME", is_rare=True, help="Column with sample weights."),
+    input_option(
+        "--weight", metavar="NAME", is_rare=True,
+        help="Column with sample weights; an empty one counts as 1.",
+    ),
     input_option(
         "--scale", metavar="NUMBER|a/b", type=SCALE, is_rare=True,
         help="Multiply features by this number. Default: 1/255 for pixels, otherwise 1.",
