@@ -125,7 +125,9 @@ class _Replay:
         self._done, self._total = 0, sum(map(_count_rows, entries))
         # The file that each position is in, whatever its name.
         self._sources: dict[FilePosition, Source] = {}
-        positions = {each: None for entry in entries for each in entry.files if not each.is_stream}
+        positions = dict.fromkeys(
+            position for entry in entries for position in entry.files if not position.is_stream
+        )
         used: set[Source] = set()
         index = PositionIndex(positions)
         for source in sources:

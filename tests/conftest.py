@@ -96,11 +96,11 @@ def run():
 def run_on_terminal():
     """A function that runs the installed command on a pseudo-terminal and returns its output."""
 
-    def run_command(*args, columns=80, code=0, **variables):
+    def run_command(*args, columns=80, code=0, stdin=None, **variables):
         controller, terminal = pty.openpty()
         termios.tcsetwinsize(terminal, (24, columns))
         with subprocess.Popen(
-            [COMMAND, *map(str, args)], stdin=terminal, stdout=terminal, stderr=terminal,
+            [COMMAND, *map(str, args)], stdin=stdin or terminal, stdout=terminal, stderr=terminal,
             env=os.environ | variables,
         ) as process:  # fmt: skip
             os.close(terminal)

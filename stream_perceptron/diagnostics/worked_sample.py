@@ -119,8 +119,10 @@ def work_sample(
     values = {name: value for name, value in next(row.dicts()).items() if value}
     if isinstance(model.lr_, FallingRate):
         bias_count, *counts = model.network.snapshot().update_counts.tolist()
-        known = dict(zip(model.features_, counts, strict=True))
-        rates = model.lr_.compute_rates([bias_count, *(known.get(name, 0.0) for name in values)])
+        count_by_feature = dict(zip(model.features_, counts, strict=True))
+        rates = model.lr_.compute_rates(
+            [bias_count, *(count_by_feature.get(name, 0.0) for name in values)]
+        )
     else:
         rates = compute_shared_rates(model.lr_, model.n_updates, 1).repeat(1 + len(values))
     factor, class_weights = 1.0, before.network.class_weights

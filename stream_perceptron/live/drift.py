@@ -115,6 +115,6 @@ class DriftDetector:
         n_new = min(int(labels.max(initial=-1)) + 1, _MAX_CLASSES) - len(self.classes)
         if n_new > 0:
             self.classes = np.concatenate([self.classes, np.zeros((n_new, 4))])
-        found = _drift.test_samples(self.state, self.classes, labels, predicted, rows)
-        events += [DriftEvent(*fields) for fields in found]
+        fields_by_event = _drift.test_samples(self.state, self.classes, labels, predicted, rows)
+        events += [DriftEvent(*fields) for fields in fields_by_event]
         del events[:-_MAX_EVENTS]

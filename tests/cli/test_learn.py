@@ -69,6 +69,21 @@ def test_progress_line_is_redrawn_on_a_terminal(run_on_terminal, points_path):
     assert output.rstrip().endswith("model not saved; use -m MODEL to keep it")
 
 
+def test_bar_of_a_resumed_pipe_shows_the_rows_of_this_run(run_on_terminal, tmp_path):
+    path, model = tmp_path / "points.csv", tmp_path / "m.npz"
+    path.write_text("a,label\n" + "1,x\n2,y\n" * 100_000)
+    outputs = []
+    for limit in ("200000", "150000"):
+        with path.open() as file:
+            outputs.append(
+                run_on_terminal("learn", "-m", model, "--limit", limit, stdin=file, columns=120)
+            )
+    shares = [list(map(int, re.findall(r"(-?\d+)%, ", text))) for text in outputs]
+
+    assert all(0 <= share <= 100 for share in shares[1])
+    assert len(shares[1]) > 0
+
+
 def test_predictions_on_a_terminal_suppress_the_progress_line(run_on_terminal, points_path):
     output = run_on_terminal("learn", points_path, "--passes", "20", "-p", "-")
 

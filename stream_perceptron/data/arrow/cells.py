@@ -86,6 +86,8 @@ def _convert_value_errors(where: str, name: str, kind: pa.DataType) -> Iterator[
     """Raise a SourceError for values of a column that PyArrow or Python cannot represent."""
     try:
         yield
+    except MemoryError:  # PyArrow's own is an ArrowException, too
+        raise
     except _UNREADABLE as error:
         reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else first_line(error)
         raise SourceError(f"{where}: column {name!r} cannot be read as {kind}: {reason}") from None
