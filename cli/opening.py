@@ -9,7 +9,7 @@ from pathlib import Path
 
 from stream_perceptron import CheckpointError, LiveModel, SourceError
 from stream_perceptron.checkpoint.archive import get_previous_path, lock_checkpoint
-from stream_perceptron.data.naming import find_column
+from stream_perceptron.data.naming import find_column, join_names
 from stream_perceptron.data.source import Source
 from stream_perceptron.live.given_files import GivenFile, identify_files
 from stream_perceptron.live.history import History
@@ -93,7 +93,8 @@ def open_run(
         live.needs_label = needs_label and not read_options.has_join
         if live.is_trained_in_python:
             read_options = replace(make_read_options(options), standardize=read_options.standardize)
-        live.read_options = replace(read_options, keep=keep)
+        read_options = replace(read_options, keep=keep).join_names(live.schema.columns)
+        live.read_options = read_options
         live.require_compatible(sources)
         return OpenedRun(live, files, CommandState.load(saved), _change_parameters(live, options))
 
@@ -202,8 +203,9 @@ def _require_same_settings(live: LiveModel, options: Options) -> None:
 
 def _resolve_column_names(value: object, columns: Sequence[str]) -> object:
     """Return a value in which strings that name columns are replaced by the exact names."""
-    if isinstance(value, tuple | list):
-        return tuple(_resolve_column_names(each, columns) for each in value)
+    if isinstance(value, tuple):
+        names = join_names(value, columns)
+        return tuple(find_column(name, columns) or name for name in names)
     return (isinstance(value, str) and find_column(value, columns)) or value
 
 

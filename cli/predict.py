@@ -117,7 +117,8 @@ class _ReloadableModel:
 
     def _load(self) -> LiveModel:
         live = load_for_prediction(self._options)
-        live.read_options = replace(live.read_options, keep=self._options.keep)
+        options = replace(live.read_options, keep=self._options.keep)
+        live.read_options = options.join_names(live.schema.columns)
         return live
 
     def reload(self, require_fit: Callable[[LiveModel], None]) -> LiveModel:

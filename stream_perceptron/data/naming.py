@@ -66,6 +66,24 @@ def suggest_similar_name(requested: str, names: Sequence[str]) -> str:
     return f"; did you mean {by_lower_case[close[0]]!r}?" if close else ""
 
 
+def join_names(requested: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Return names that were separated by commas; adjacent ones may be a name that has commas.
+
+    Examples
+    --------
+    >>> join_names(["a", "City", "State"], ["City, State", "a"])
+    ('a', 'City, State')
+
+    """
+    joined = list(requested)
+    for name in names if len(joined) > 1 else ():
+        parts = [part.strip() for part in name.split(",")] if "," in name else []
+        for i in range(len(joined)) if parts else ():
+            if joined[i : i + len(parts)] == parts:
+                joined[i : i + len(parts)] = [name]
+    return tuple(joined)
+
+
 def is_pixel(name: str) -> bool:
     """Whether a column with this name contains a pixel of an image.
 

@@ -126,6 +126,7 @@ def infer_from_sources(
             options = _choose_scaling(source, layout, request) if is_new else request.read_options
             # Keep the name of the join column: the column order may differ in the next source.
             options = replace(options, join=layout.read_options.join or options.join)
+            options = options.join_names(layout.columns)
             inferred = inferred._replace(first=source, layout=layout, read_options=options)
             request = replace(request, read_options=options)
         if not layout.is_empty:

@@ -58,6 +58,7 @@ def resolve_columns(
         If a column is missing, or several could be the label.
 
     """
+    options = options.join_names(names)
     learns_features = to_learn and not (options.has_join and _has_no_features(options, names))
 
     def resolve_column(

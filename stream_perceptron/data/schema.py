@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from stream_perceptron.data.labels import convert_label, infer_label_type
+from stream_perceptron.data.naming import join_names
 from stream_perceptron.errors import SampleError, SourceError
 
 
@@ -54,6 +55,16 @@ class ReadOptions:
     def roles(self) -> set[str]:
         """The ignored columns, and the position, weight and join columns."""
         return {*self.ignore, *self.position, *filter(None, (self.weight, self.join))}
+
+    def join_names(self, columns: Sequence[str]) -> ReadOptions:
+        """Return the options after joining the parts of names of columns that have commas."""
+        return replace(
+            self,
+            ignore=join_names(self.ignore, columns),
+            position=join_names(self.position, columns),
+            categorical=join_names(self.categorical, columns),
+            keep=join_names(self.keep, columns),
+        )
 
     @property
     def has_join(self) -> bool:

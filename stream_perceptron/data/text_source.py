@@ -233,8 +233,8 @@ class TextSource(Source):
         """Leave the last record unread for a later run; return a notice."""
         self.n_unread_bytes = position.end - begin
         return batches.build_notice(
-            f"{self.name}: the last row is incomplete ({reason}); its {self.n_unread_bytes:,} bytes "
-            "are left for a later run"
+            f"{self.name}: the last row is incomplete ({reason}); its {self.n_unread_bytes:,} "
+            "bytes are left for a later run"
         )
 
     def _get_span(self, position: _TextPosition, data: bytes) -> Span | None:
