@@ -123,7 +123,7 @@ def to_json(value: object) -> object:
     holds JSON. A dict becomes a sorted list of pairs.
     """
     if isinstance(value, list | tuple):
-        return [to_json(part) for part in value]
+        return [part if type(part) is str else to_json(part) for part in value]
     if isinstance(value, dict):
         return [[to_json(key), to_json(part)] for key, part in sorted(value.items())]
     if value is None or isinstance(value, str | int | float):

@@ -53,7 +53,12 @@ class Rows:
     def from_rows(cls, names: Sequence[Names], values: Sequence[Array]) -> Rows:
         """Build rows from the names and the values of each row."""
         ids_by_name: dict[Hashable, int] = {}
-        ids = [ids_by_name.setdefault(name, len(ids_by_name)) for row in names for name in row]
+        ids_by_row: dict[tuple[Hashable, ...], list[int]] = {}  # most rows have the names of others
+        ids: list[int] = []
+        for row in map(tuple, names):
+            if row not in ids_by_row:
+                ids_by_row[row] = [ids_by_name.setdefault(n, len(ids_by_name)) for n in row]
+            ids += ids_by_row[row]
         starts = _compute_starts(np.array([*map(len, names)], np.intp))
         return cls(
             tuple(ids_by_name), starts, np.array(ids, np.int32),
