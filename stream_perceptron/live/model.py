@@ -387,6 +387,8 @@ class LiveModel:
                 rows = rows_before + np.cumsum(done.status != REDELIVERED)
             rows = rows[trained.usable_rows]
             result = self._build_result(batch, trained, rows, done)
+            if batch.offsets and batch.counts_redelivered_rows:
+                result.rows = (batch.first_row + np.arange(trained.end))[trained.usable_rows]
             result.is_late_label, result.is_repeated = is_late_label, is_repeated
             if self.model.network.is_full and not was_full:
                 result.notices.append(build_full_model_warning())

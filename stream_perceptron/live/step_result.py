@@ -18,7 +18,8 @@ from stream_perceptron.model.validation import look_up_labels
 class StepResult:
     """The result of a step over a batch with n samples."""
 
-    # The row number of each sample in the run, from 1, with rejected rows counted; shape (n,).
+    # The row number of each sample in the run, from 1, with rejected rows counted; in a file with
+    # offsets, the number of the row in the file; shape (n,).
     rows: NDArray[np.intp]
     # The number of the label predicted for each sample, -1 if none was known; shape (n,).
     predicted: NDArray[np.intp]
