@@ -43,12 +43,11 @@ class Vocabulary:
 
     def __init__(self, names: Iterable[Hashable] = ()) -> None:
         self.names: list[Hashable] = []
-        # The ID of each name. The last names may be absent while all names are strings: other names
-        # may run code of their own when they are compared, so their IDs are added at once.
+        # The ID of each name; the last names are absent until a name is looked up, which may be
+        # never: the names that a reader adds have numbers.
         self._ids_by_name: dict[Hashable, int] = {}
-        self._are_texts = True
-        # A thread may look up names while another adds some. Comparisons of names may look up
-        # names, too, so the lock is reentrant.
+        # A thread may look up names while another adds some. A signal handler may look up names,
+        # too, so the lock is reentrant.
         self._lock = RLock()
         self.extend(names)
 
@@ -58,26 +57,16 @@ class Vocabulary:
     @property
     def ids_by_name(self) -> dict[Hashable, int]:
         """The ID of each name."""
-        if self._are_texts and len(self._ids_by_name) < len(self.names):
-            self._add_ids()
-        return self._ids_by_name
-
-    def _add_ids(self) -> None:
-        """Add the IDs of the names that have none yet."""
-        with self._lock:
-            names, ids = self.names, self._ids_by_name
-            ids.update(zip(names[len(ids) :], range(len(ids), len(names)), strict=True))
+        names, ids = self.names, self._ids_by_name
+        if len(ids) < len(names):
+            with self._lock:
+                ids.update(zip(names[len(ids) :], range(len(ids), len(names)), strict=True))
+        return ids
 
     def extend(self, names: Iterable[Hashable]) -> None:
         """Append new names; after an error, `truncate` removes them."""
         with self._lock:
-            n = len(self.names)
             self.names.extend(names)
-            # Strings get IDs only when a name is looked up, which may be never: the names that a
-            # reader adds have numbers.
-            self._are_texts = self._are_texts and set(map(type, self.names[n:])) <= {str}
-            if not self._are_texts:
-                self._add_ids()
 
     def truncate(self, length: int) -> None:
         """Remove all names after the first `length`."""
