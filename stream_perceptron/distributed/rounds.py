@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from stream_perceptron.data.arrow.parquet import ParquetSource
-from stream_perceptron.data.batch import Rejection
+from stream_perceptron.data.batch import Redeliveries, Rejection
 from stream_perceptron.data.notices import Notice
 from stream_perceptron.data.opening import open_source
 from stream_perceptron.data.position import FilePosition
@@ -172,6 +172,8 @@ def learn_row_ranges(
 
     """
     result = ShardResult(copy.deepcopy(live))
+    # Shards do not learn in the order of offsets, so only rows redelivered in a range are detected.
+    result.live.redeliveries = Redeliveries()
     model, lr = result.live.model, live.model.lr_
     model.lr_ = scale_lr(lr, lr_factor)
     segments = (

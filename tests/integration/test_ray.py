@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -188,6 +189,25 @@ def test_learn_and_distribute_alternate(seed, cluster, run, tmp_path):
 
         assert LiveModel.load(model).progress.rows == n_rows
     assert "follows from these sources" in run("verify", model, *files, check=0).stdout
+
+
+@pytest.mark.parametrize("seed", get_seeds(2 * CASE_FACTOR))
+def test_offsets_learned_before_and_in_rounds_are_not_learned_again(seed, cluster, run, tmp_path):
+    rng, model = random.Random(seed), tmp_path / "model.npz"
+    first, second = (rng.randint(20, 200) for _ in range(2))
+    end = first + second + rng.randint(0, 100)
+    ranges = [(0, first), (first, first + second), (rng.randint(0, first + second), end)]
+    for number, (start, stop) in enumerate(ranges):
+        path, offsets = tmp_path / f"{number}.parquet", np.arange(start, stop)
+        labels = np.where(offsets % 3, "u", "v")
+        pq.write_table(pa.table({"o": offsets, "a": offsets % 7, "label": labels}), path)
+        if number == 1:
+            cluster.run(path, shards=rng.randint(1, 3), rows=rng.choice([11, 300]), model=model)
+        else:
+            run("learn", path, "--position", "o", "-m", model, "-q", check=0)
+
+    assert LiveModel.load(model).progress.samples == end
+    run("verify", model, *sorted(tmp_path.glob("*.parquet")), check=0)
 
 
 def test_what_a_run_does_is_reported(cluster, mnist_sample, tmp_path):
