@@ -56,7 +56,7 @@ def distribute(options: Options) -> int:
     stream-perceptron distribute train.parquet -m model.npz --shards 8
     stream-perceptron distribute s3://bucket/train.parquet -m model.npz --address 10.0.0.1:6379
     """
-    from stream_perceptron.data.byte_input import is_stream
+    from stream_perceptron.data.input.bytes import is_stream
 
     if any(map(is_stream, options.sources)):
         raise click.UsageError("stdin and pipes cannot be split into shards: name Parquet files")

@@ -71,7 +71,7 @@ def evaluate(options: Options) -> None:
     stream-perceptron evaluate mnist-test.parquet -m mnist.npz
     """
     from stream_perceptron import SourceError
-    from stream_perceptron.data.byte_input import get_display_name
+    from stream_perceptron.data.input.bytes import get_display_name
     from stream_perceptron.live.evaluation import Evaluation
     from stream_perceptron.live.ranking import MAX_CLASSES
     from stream_perceptron.live.thresholds import Thresholds

@@ -28,7 +28,7 @@ class LocalFile(click.Path):
         if str(value) == "-" and not self.allow_dash:
             self.fail("a file is needed here, not stdout.", param, ctx)
         if "://" in str(value):
-            from stream_perceptron.data.byte_input import strip_credentials
+            from stream_perceptron.data.input.bytes import strip_credentials
 
             self.fail(
                 f"{strip_credentials(str(value))}: models and outputs must be files on this "

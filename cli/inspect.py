@@ -27,7 +27,7 @@ from .printable import (
 
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
-    from stream_perceptron.data.position import FilePosition
+    from stream_perceptron.data.input.positions import FilePosition
     from stream_perceptron.model.arrays import Array
 
 _N_STRONGEST = 5  # features listed for a class
@@ -188,8 +188,8 @@ def _find_strongest_features(features: list[object], weights: Array) -> list[tup
 
 def _find_file_statuses(live: LiveModel) -> Iterator[tuple[FilePosition, str]]:
     """Yield the position of each file with the file's status, a key of `_STATUSES`."""
-    from stream_perceptron.data.byte_input import is_remote, open_bytes
-    from stream_perceptron.data.position import FileContent
+    from stream_perceptron.data.input.bytes import is_remote, open_bytes
+    from stream_perceptron.data.input.positions import FileContent
     from stream_perceptron.errors import SourceError
 
     positions = live.history.positions

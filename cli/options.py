@@ -359,7 +359,7 @@ hyperparameter_options = combine_options(
 
 def check_training_options(options: Options) -> None:
     """Check that the options that `learn` and `sweep` have in common fit together."""
-    from stream_perceptron.data.byte_input import is_stream
+    from stream_perceptron.data.input.bytes import is_stream
 
     if "-" in options.sources and len(options.sources) > 1:
         raise click.UsageError("- (stdin) cannot be combined with other sources")

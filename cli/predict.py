@@ -65,7 +65,7 @@ def predict(options: Options) -> None:
 
 def _predict(options: Options, signals: Signals) -> None:
     """Predict all samples with the model, which --follow reloads when it is saved again."""
-    from stream_perceptron.data.byte_input import is_stream
+    from stream_perceptron.data.input.bytes import is_stream
     from stream_perceptron.live.evaluation import Evaluation
     from stream_perceptron.live.thresholds import Thresholds
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from stream_perceptron.checkpoint.encoding import decode
-from stream_perceptron.data.byte_input import get_display_name, is_stream
-from stream_perceptron.data.position import FilePosition, PositionIndex
+from stream_perceptron.data.input.bytes import get_display_name, is_stream
+from stream_perceptron.data.input.positions import FilePosition, PositionIndex
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Source

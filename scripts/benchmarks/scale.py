@@ -18,7 +18,7 @@ from forms import mnist_file, prepare_file
 from helpers import find_free_port, is_listening, kill_process_group, start_ray_node, wait_for
 
 from stream_perceptron import LiveModel
-from stream_perceptron.data.position import FilePosition
+from stream_perceptron.data.input.positions import FilePosition
 from stream_perceptron.distributed.rounds import learn_row_ranges, plan_round
 from stream_perceptron.live.history import Shards
 

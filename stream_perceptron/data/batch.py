@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_perceptron.data.input.positions import FilePosition, Span
 from stream_perceptron.data.notices import Notice
-from stream_perceptron.data.position import FilePosition, Span
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.errors import Reason, SampleError
 from stream_perceptron.model.rows import REDELIVERED, REJECTED, Samples

@@ -9,8 +9,8 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from stream_perceptron.data.records import COMMAS, Dialect
 from stream_perceptron.data.schema import ReadOptions, Schema
+from stream_perceptron.data.text.records import COMMAS, Dialect
 
 compiled: Any = import_module("stream_perceptron.data.reader._reader")
 

@@ -8,11 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stream_perceptron.data.byte_input import Interrupt, is_stream, open_bytes
-from stream_perceptron.data.foreign import reject_unsupported_content, reject_unsupported_path
+from stream_perceptron.data.input.bytes import Interrupt, is_stream, open_bytes
+from stream_perceptron.data.input.detection import (
+    reject_unsupported_content,
+    reject_unsupported_path,
+)
+from stream_perceptron.data.input.positions import BINARY_FORMATS
 from stream_perceptron.data.layout import BYTE_SCALE, LIBSVM, Layout
 from stream_perceptron.data.naming import is_pixel
-from stream_perceptron.data.position import BINARY_FORMATS
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.data.source import Source
@@ -70,7 +73,7 @@ def open_source(
 
         source = ArrowSource(stream)
     else:
-        from stream_perceptron.data.text_source import TextSource
+        from stream_perceptron.data.text.source import TextSource
 
         source = TextSource(stream, file_format)
     source.interrupt = interrupt or source.interrupt

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from stream_perceptron.data.records import (
+from stream_perceptron.data.text.records import (
     Dialect,
     iter_paths,
     parse_json_record,

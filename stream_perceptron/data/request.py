@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Redeliveries
-from stream_perceptron.data.position import FilePosition
+from stream_perceptron.data.input.positions import FilePosition
+from stream_perceptron.data.meaning import roles
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.model.defaults import MAX_WEIGHTS
 from stream_perceptron.model.weights import WEIGHTS_PER_NAME

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from stream_perceptron.data.labels import convert_label, infer_label_type
+from stream_perceptron.data.meaning.labels import convert_label, infer_label_type
 from stream_perceptron.data.naming import join_names
 from stream_perceptron.errors import SampleError, SourceError
 

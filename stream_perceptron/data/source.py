@@ -19,14 +19,15 @@ from stream_perceptron.data.batch import (
     Lines,
     build_empty_batch,
 )
-from stream_perceptron.data.byte_input import (
+from stream_perceptron.data.input.bytes import (
     ByteInput,
     Interrupt,
     NoInterrupt,
     open_bytes,
 )
-from stream_perceptron.data.columns import Columns
+from stream_perceptron.data.input.positions import FileContent, Span
 from stream_perceptron.data.layout import Layout
+from stream_perceptron.data.meaning.columns import Columns
 from stream_perceptron.data.naming import looks_like_row_id, suggest_similar_name
 from stream_perceptron.data.notices import (
     FULL_MODEL,
@@ -37,7 +38,6 @@ from stream_perceptron.data.notices import (
     build_warning,
     describe_columns,
 )
-from stream_perceptron.data.position import FileContent, Span
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.model.rows import NOTHING_ADDED, REJECTED, AddedNames
 

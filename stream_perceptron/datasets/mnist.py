@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stream_perceptron.checkpoint.atomic import open_replacement
-from stream_perceptron.data.byte_input import first_line
+from stream_perceptron.data.input.bytes import first_line
 from stream_perceptron.data.source import METADATA_KEY
 from stream_perceptron.errors import SourceError
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.batch import Rejection
-from stream_perceptron.data.byte_input import first_line, format_reason
+from stream_perceptron.data.input.bytes import first_line, format_reason
 from stream_perceptron.data.source import is_any_interrupted
 from stream_perceptron.distributed.rounds import (
     RowRange,

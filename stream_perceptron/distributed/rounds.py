@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from stream_perceptron.data.arrow.parquet import ParquetSource
 from stream_perceptron.data.batch import Redeliveries, Rejection
+from stream_perceptron.data.input.positions import FilePosition
 from stream_perceptron.data.notices import Notice
 from stream_perceptron.data.opening import open_source
-from stream_perceptron.data.position import FilePosition
 from stream_perceptron.data.source import Source
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.errors import DivergedError, SampleError, SourceError

@@ -9,9 +9,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
-from stream_perceptron.data.byte_input import get_display_name, is_remote, open_bytes
+from stream_perceptron.data.input.bytes import get_display_name, is_remote, open_bytes
+from stream_perceptron.data.input.positions import (
+    FileContent,
+    FilePosition,
+    PositionIndex,
+    resolve_name,
+)
 from stream_perceptron.data.notices import build_warning
-from stream_perceptron.data.position import FileContent, FilePosition, PositionIndex, resolve_name
 from stream_perceptron.data.source import Source
 from stream_perceptron.errors import SourceError
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
 from stream_perceptron.checkpoint.encoding import decode, encode_lr
-from stream_perceptron.data.position import FilePosition
+from stream_perceptron.data.input.positions import FilePosition
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.live.given_files import GivenFile
 from stream_perceptron.model.rates import format_lr

@@ -10,10 +10,10 @@ from functools import partial
 import numpy as np
 
 from stream_perceptron.data.batch import MAX_BATCH_ROWS, Batch, build_empty_batch
+from stream_perceptron.data.input.positions import FilePosition
+from stream_perceptron.data.input.prefetch import prefetch
 from stream_perceptron.data.naming import quote_names
 from stream_perceptron.data.opening import infer_from_sources
-from stream_perceptron.data.position import FilePosition
-from stream_perceptron.data.prefetch import prefetch
 from stream_perceptron.data.reasons import LABEL_DOES_NOT_FIT
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.source import Batches, Source

@@ -24,9 +24,9 @@ from stream_perceptron.checkpoint.state import (
     decode_steps,
     encode_model,
 )
-from stream_perceptron.data import roles
 from stream_perceptron.data.batch import Batch, Redeliveries
-from stream_perceptron.data.labels import LABEL_TYPES
+from stream_perceptron.data.meaning import roles
+from stream_perceptron.data.meaning.labels import LABEL_TYPES
 from stream_perceptron.data.naming import is_position
 from stream_perceptron.data.notices import build_full_model_warning
 from stream_perceptron.data.opening import infer_from_sources

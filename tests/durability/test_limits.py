@@ -26,7 +26,7 @@ from helpers import (
 )
 
 from stream_perceptron import LiveModel, ModelSizeError, SGDPerceptron, load
-from stream_perceptron.data.records import MAX_LINE_BYTES
+from stream_perceptron.data.text.records import MAX_LINE_BYTES
 
 
 def test_full_model_ignores_features_and_rejects_labels():

@@ -26,7 +26,7 @@ from helpers import (
 )
 
 from stream_perceptron import LiveModel
-from stream_perceptron.data.byte_input import strip_credentials
+from stream_perceptron.data.input.bytes import strip_credentials
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SECRETS = ("AKIAKEY", "s3cret/with@all")

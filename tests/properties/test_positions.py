@@ -33,8 +33,8 @@ from hypothesis.stateful import (
 from splits import Case, Learner, load_results
 
 from stream_perceptron import LiveModel
-from stream_perceptron.data.byte_input import open_bytes
-from stream_perceptron.data.position import FileContent
+from stream_perceptron.data.input.bytes import open_bytes
+from stream_perceptron.data.input.positions import FileContent
 from stream_perceptron_cli.main import main
 
 pytestmark = pytest.mark.usefixtures("signal_handlers")

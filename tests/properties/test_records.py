@@ -66,7 +66,9 @@ def test_records_mean_what_the_standard_library_reads(form, tmp_path, monkeypatc
     for seed in get_seeds(CASES * CASE_FACTOR):
         rng = random.Random(f"{form}{seed}")
         max_features = rng.choice([3, 2**15])
-        monkeypatch.setattr("stream_perceptron.data.columns.MAX_STRING_FEATURES", max_features)
+        monkeypatch.setattr(
+            "stream_perceptron.data.meaning.columns.MAX_STRING_FEATURES", max_features
+        )
         path, records, columns, options = write_records(rng, form, N_ROWS, tmp_path)
         options = replace(options, position=())
         if form == "parquet":

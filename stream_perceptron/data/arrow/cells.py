@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pyarrow import types
 
 from stream_perceptron.data.arrow.types import is_image, is_list, is_number, is_text
-from stream_perceptron.data.byte_input import first_line
-from stream_perceptron.data.columns import CATEGORICAL, IGNORE, LABEL, VECTOR, Columns
+from stream_perceptron.data.input.bytes import first_line
+from stream_perceptron.data.meaning.columns import CATEGORICAL, IGNORE, LABEL, VECTOR, Columns
 from stream_perceptron.encoders import format_value, name_vector_elements
 from stream_perceptron.errors import Reason, SampleError, SourceError
 from stream_perceptron.model.arrays import Array

@@ -10,20 +10,20 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import types
 
-from stream_perceptron.data.arrow.rows import (
+from stream_perceptron.data.arrow.source import (
     choose_batch_rows,
     find_arrow_layout,
     read_rows,
 )
 from stream_perceptron.data.arrow.types import read_declared_classes
 from stream_perceptron.data.batch import Batch
-from stream_perceptron.data.byte_input import (
+from stream_perceptron.data.input.bytes import (
     ByteInput,
     first_line,
     open_seekable_file,
 )
+from stream_perceptron.data.input.positions import require_same_content
 from stream_perceptron.data.layout import Layout
-from stream_perceptron.data.position import require_same_content
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.source import Batches, Source
 from stream_perceptron.errors import SourceError

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import types
 
-from stream_perceptron.data.arrow.rows import (
+from stream_perceptron.data.arrow.source import (
     choose_batch_rows,
     find_arrow_layout,
     find_used_columns,
@@ -18,14 +18,14 @@ from stream_perceptron.data.arrow.rows import (
 )
 from stream_perceptron.data.arrow.types import is_list, read_declared_classes
 from stream_perceptron.data.batch import MAX_BATCH_ROWS, Batch
-from stream_perceptron.data.byte_input import (
+from stream_perceptron.data.input.bytes import (
     ByteInput,
     first_line,
     format_reason,
     open_seekable_file,
 )
+from stream_perceptron.data.input.positions import require_same_content
 from stream_perceptron.data.layout import Layout
-from stream_perceptron.data.position import require_same_content
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.source import Batches, Source
 from stream_perceptron.errors import SourceError

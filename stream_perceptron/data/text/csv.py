@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from stream_perceptron.data import roles
 from stream_perceptron.data.layout import CSV, Layout
+from stream_perceptron.data.meaning import roles
+from stream_perceptron.data.meaning.tables import find_table_layout
 from stream_perceptron.data.naming import LABEL_NAMES, find_column
-from stream_perceptron.data.records import DELIMITERS, Dialect, complete_record
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions
-from stream_perceptron.data.tables import find_table_layout
+from stream_perceptron.data.text.records import DELIMITERS, Dialect, complete_record
 from stream_perceptron.data.values import is_number, is_number_or_bool
 from stream_perceptron.encoders import is_date
 from stream_perceptron.errors import SampleError, SourceError

@@ -6,16 +6,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from stream_perceptron.data.columns import UNNAMED_LIST
 from stream_perceptron.data.layout import JSON, Layout
+from stream_perceptron.data.meaning.columns import UNNAMED_LIST
+from stream_perceptron.data.meaning.roles import find_default_label, require_one_role
 from stream_perceptron.data.naming import (
     find_column,
     quote_names,
 )
-from stream_perceptron.data.records import iter_paths, parse_json_record
 from stream_perceptron.data.request import ReadRequest
-from stream_perceptron.data.roles import find_default_label, require_one_role
 from stream_perceptron.data.schema import Schema
+from stream_perceptron.data.text.records import iter_paths, parse_json_record
 from stream_perceptron.encoders import flatten_list, is_vector, name_vector_elements
 from stream_perceptron.errors import SampleError, SourceError
 

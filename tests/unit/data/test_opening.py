@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from stream_perceptron.data.byte_input import open_bytes
+from stream_perceptron.data.input.bytes import open_bytes
 
 
 def test_bytes_behind_a_peek_are_read_with_it(tmp_path):

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from stream_perceptron.data.layout import ColumnType, Kind, Layout
 from stream_perceptron.data.naming import LABEL_NAMES, quote_names
-from stream_perceptron.data.records import COMMAS, Dialect
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions
+from stream_perceptron.data.text.records import COMMAS, Dialect
 from stream_perceptron.encoders import name_vector_elements
 from stream_perceptron.errors import SourceError
 

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from stream_perceptron.data.batch import Batch, Lines
-from stream_perceptron.data.byte_input import FIRST_READ_BYTES, ByteInput
+from stream_perceptron.data.input.bytes import FIRST_READ_BYTES, ByteInput
+from stream_perceptron.data.input.positions import WINDOW, FilePosition, Span
 from stream_perceptron.data.layout import CSV, Layout
-from stream_perceptron.data.position import WINDOW, FilePosition, Span
-from stream_perceptron.data.records import MAX_LINE_BYTES, has_open_quote
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.source import Batches, Source
+from stream_perceptron.data.text.records import MAX_LINE_BYTES, has_open_quote
 from stream_perceptron.errors import SourceError
 
 _MAX_SILENCE = 0.25  # seconds without data after which a pipe yields None

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Batch, Offset, Redeliveries, parse_offset
-from stream_perceptron.data.labels import convert_label, infer_label_type
 from stream_perceptron.data.layout import ARROW, CSV, JSON, LIBSVM, Layout, compiled
+from stream_perceptron.data.meaning.labels import convert_label, infer_label_type
 from stream_perceptron.data.naming import LABEL_NAMES
 from stream_perceptron.data.notices import (
     describe_first_string,

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from stream_perceptron.data import roles
 from stream_perceptron.data.arrow.cells import convert_columns, require_pillow
 from stream_perceptron.data.arrow.types import (
     describe_type,
@@ -17,9 +16,10 @@ from stream_perceptron.data.arrow.types import (
 )
 from stream_perceptron.data.batch import BATCH_ROWS, MAX_BATCH_ROWS, Batch
 from stream_perceptron.data.layout import ARROW, Layout
+from stream_perceptron.data.meaning import roles
+from stream_perceptron.data.meaning.tables import find_table_layout
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.source import Batches
-from stream_perceptron.data.tables import find_table_layout
 from stream_perceptron.errors import SourceError
 
 _BATCH_BYTES = 2**22

@@ -9,7 +9,7 @@ from hashlib import sha256
 from operator import attrgetter
 from typing import NamedTuple
 
-from stream_perceptron.data.byte_input import (
+from stream_perceptron.data.input.bytes import (
     STDIN,
     ByteInput,
     get_display_name,
@@ -116,7 +116,7 @@ class FileContent:
     Examples
     --------
     >>> import pathlib, tempfile
-    >>> from stream_perceptron.data.byte_input import open_bytes
+    >>> from stream_perceptron.data.input.bytes import open_bytes
     >>> path = pathlib.Path(tempfile.mkdtemp(), "rows.csv")
     >>> _ = path.write_text("a,y\\n1,u\\n2,v\\n")
     >>> span = Span(4, b"1,u\\n", b"", b"1,u\\n", 0)

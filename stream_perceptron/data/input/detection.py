@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-from stream_perceptron.data.byte_input import strip_credentials
+from stream_perceptron.data.input.bytes import strip_credentials
 from stream_perceptron.errors import SourceError
 
 _PICKLE = "a pickle, which may run arbitrary code when it is read: save the data as Parquet or CSV"

@@ -1,0 +1,1 @@
+"""Bytes of files, pipes and URIs, and positions in them."""

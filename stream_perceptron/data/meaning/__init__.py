@@ -1,0 +1,1 @@
+"""What names and cells mean, for all formats."""
