@@ -58,10 +58,10 @@ def learn(options: Options) -> int:
     files, read in order, or - for stdin (the default): Parquet, Arrow, CSV, JSON Lines or LIBSVM,
     compressed or not. Any table will do.
 
-    The label column is found by name, or by position in LIBSVM and headerless CSV. The features are
-    the single column of lists of numbers, bytes or images if there is one. Otherwise each cell of
-    the other columns says what it is: a number, a date, a category, a text of several words, or a
-    missing value.
+    The label column is found by name, or by position in LIBSVM and headerless CSV. Each cell of the
+    other columns says what it is: a number, a date, a category, a text of several words, a list, or
+    a missing value. An image, or a list of numbers without other features, has the features of a
+    row.
 
     Accuracy is progressive: each sample is predicted before the model learns from it. The error of
     a sample is half the sum of its squared output errors; a sample whose error is below epsilon

@@ -294,31 +294,26 @@ def warn_of_unseen_columns(live: LiveModel) -> Iterator[str]:
     """
     if live.schema.columns:
         return
-    columns = _list_feature_columns(live)
     for option in ("categorical", "ignore", "weight", "position", "keep"):
         names = getattr(live.read_options, option) or ()
         for name in [names] if isinstance(names, str) else names:
             if name in live.unseen_columns:
+                hint = suggest_similar_name(name, [*live.seen_columns])
                 flag = option.replace("_", "-")
-                yield build_warning(
-                    f"--{flag} {name}: no row had {name!r}{suggest_similar_name(name, columns)}"
-                )
-
-
-def _list_feature_columns(live: LiveModel) -> list[str]:
-    """Return the columns and paths that have given features."""
-    return [*live.string_columns, *map(str, live.model.features_)]
+                yield build_warning(f"--{flag} {name}: no row had {name!r}{hint}")
 
 
 def require_labels(printer: ProgressPrinter, source: Source) -> None:
     """Check that a row of a run that needs labels, and whose rows begin in this source, had one."""
     live, label = printer.live, printer.live.read_options.label
-    if not (printer.n_new_rows and live.needs_label and not live.progress.samples):
+    if not printer.n_new_rows or not live.lacks_labels:
         return
-    problem = "no row has a label"
-    if label in live.unseen_columns:
-        problem = f"no row had {label!r}{suggest_similar_name(label, _list_feature_columns(live))}"
-    raise SourceError(f"{source.name}: {problem}: name the label column with --label")
+    if label is None or label not in live.unseen_columns:
+        raise SourceError(f"{source.name}: no row has a label: name the label column with --label")
+    hint = suggest_similar_name(label, [*live.seen_columns])
+    raise SourceError(
+        f"{source.name}: no row has {label!r}{hint or ': name the label with --label'}"
+    )
 
 
 def require_classes(live: LiveModel, source: Source) -> None:

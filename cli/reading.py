@@ -126,10 +126,8 @@ def load_for_prediction(options: Options) -> LiveModel:
 
 def override_read_options(live: LiveModel, ignore: tuple[str, ...] = (), **settings: Any) -> None:
     """Make a model ignore more columns during prediction, and change its read options."""
-    from stream_perceptron.data.meaning.roles import resolve_positions
-
     # Saved column positions refer to the training sources, so resolve them to names first.
-    named = resolve_positions(live.read_options, live.schema)
+    named = live.read_options.resolve_positions(live.schema)
     ignore = tuple(dict.fromkeys([*named.ignore, *ignore]))
     is_label_required = "label" in settings
     live.read_options = replace(

@@ -58,7 +58,7 @@ class Saver:
         """
         opened, live = self._opened, self._opened.live
         self._restart_interval()
-        is_unlabeled = live.needs_label and not live.progress.samples
+        is_unlabeled = live.lacks_labels
         has_learned = not (live.is_unused or is_unlabeled or opened.has_only_rejected)
         has_read_pipe = live.progress.rows and any(file.source.is_stream for file in opened.files)
         has_output = any(output.has_lines for output in self._outputs)

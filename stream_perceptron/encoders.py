@@ -19,7 +19,7 @@ _text: Any = import_module("stream_perceptron._text")
 
 _NUMBERS = (int, float, Decimal)
 _LISTS = (list, tuple, bytes, np.ndarray)
-_PIXEL_COLUMNS = ("pixels", "pixel", "image")
+PIXEL_COLUMNS = ("pixels", "pixel", "image")
 
 
 def is_date(text: str) -> bool:
@@ -90,7 +90,7 @@ def name_vector_elements(name: str, n_features: int) -> tuple[str, ...]:
     (('pixel0', 'pixel1'), ('x0', 'x1'))
 
     """
-    stem = "pixel" if name in _PIXEL_COLUMNS else name
+    stem = "pixel" if name in PIXEL_COLUMNS else name
     return tuple(f"{stem}{i}" for i in range(n_features))
 
 
@@ -121,10 +121,13 @@ class RecordEncoder(Transformer):
 
     A number or a bool is a feature. A date becomes its hour, weekday, month and days; any other
     string of at most three words is a category, `name=string`; a longer string becomes its words,
-    `name=word`. In a list with a string and no lists or dicts, each element is a category. A nested
-    dict contributes its members, which are named by their paths, such as `http.status`. Spaces
-    around names are removed. A list of numbers at the top level is a vector, whose elements are
-    then the only features. None, NaN, empty strings and other lists have no features.
+    `name=word`. A nested dict contributes its members, which are named by their paths, such as
+    `http.status`. Spaces around names are removed. None, NaN and empty strings have no features.
+
+    In a list with a string, and in a list of whole numbers, each element is a category; a list
+    with a float has a feature for each element, `name0`, `name1` and so on. A list of numbers is a
+    vector if it is called pixels, pixel or image, if it holds bytes, or if the record has no other
+    feature; its elements are then the only features. Other lists have no features.
 
     Parameters
     ----------
@@ -137,10 +140,9 @@ class RecordEncoder(Transformer):
     scale
         The factor for numbers; categories, words and parts of dates are not scaled.
     vectors
-        Whether a list of numbers at the top level is a vector; otherwise, it has no features. With
-        True, which is the value of a model of lists that `load` returns, only the elements of
-        vectors are scaled, so that the model also takes elements that `iter_source` has scaled.
-        With None, lists may be vectors, and all numbers are scaled.
+        Whether a list of numbers at the top level is a vector; None to let each record decide. With
+        True, only the elements of vectors are scaled, so that the model also takes elements that
+        `iter_source` has scaled. `load` sets it to what the model has decided.
 
     Raises
     ------
@@ -150,6 +152,8 @@ class RecordEncoder(Transformer):
     Examples
     --------
     >>> encoder = RecordEncoder(categorical=["zip"])
+    >>> encoder.transform_one({"plan": "pro", "cart": [101, 7], "embedding": [0.5, 2]})
+    {'plan=pro': 1.0, 'cart=101': 1.0, 'cart=7': 1.0, 'embedding0': 0.5, 'embedding1': 2.0}
     >>> encoder.transform_one({"plan": "pro", "zip": 98101, "on": "2020-03-01", "a": {"b": True}})
     {'plan=pro': 1.0, 'zip=98101': 1.0, 'on.weekday=sunday': 1.0, 'on.month=3': 1.0, \
 'on.days': 0.1643835616438356, 'a.b': 1.0}
@@ -169,24 +173,46 @@ class RecordEncoder(Transformer):
 
     def transform_one(self, x: Mapping[Hashable, Any]) -> dict[Hashable, float]:
         """Return the features of a record."""
-        lists = {str(name).strip(): _to_list(v) for name, v in x.items() if isinstance(v, _LISTS)}
-        vectors = {
-            name: value
-            for name, value in lists.items()
-            if self.vectors is not False and isinstance(value, list | tuple) and is_vector(value)
+        key = self._find_vector(x)
+        if key is None:
+            return self._encode(x)
+        values = flatten_list(_to_list(x[key]))
+        names = name_vector_elements(str(key).strip(), len(values))
+        return {
+            name: _to_float(name, value, self.scale)
+            for name, value in zip(names, values, strict=True)
+            if not is_missing(value)
         }
-        for name in (*_to_names(self.ignore), *_to_names(self.categorical)):
-            vectors.pop(name, None)
-        if len(vectors) > 1:
+
+    def _find_vector(self, x: Mapping[Hashable, Any]) -> Hashable | None:
+        """Return the name of the vector in a record, or None."""
+        if self.vectors is False:
+            return None
+        named = {*_to_names(self.ignore), *_to_names(self.categorical)}
+        lists = [
+            name
+            for name, value in x.items()
+            if isinstance(value, _LISTS)
+            and str(name).strip() not in named
+            and isinstance(values := _to_list(value), list | tuple)
+            and is_vector(values)
+        ]
+        images = [
+            name
+            for name in lists
+            if isinstance(x[name], bytes) or str(name).strip() in PIXEL_COLUMNS
+        ]
+        vectors = images or lists
+        if len(vectors) > 1 and (images or self.vectors):
             raise SampleError(f"lists {', '.join(map(repr, vectors))} could each be the features")
-        for name, values in vectors.items():
-            flat = flatten_list(values)
-            numbers = zip(name_vector_elements(name, len(flat)), flat, strict=True)
-            return {
-                name: _to_float(name, value, self.scale)
-                for name, value in numbers
-                if not is_missing(value)
-            }
+        if len(vectors) != 1:
+            return None
+        key = vectors[0]
+        is_decided = images or self.vectors
+        others = {name: value for name, value in x.items() if name != key}
+        return key if is_decided or not self._encode(others) else None
+
+    def _encode(self, x: Mapping[Hashable, Any]) -> dict[Hashable, float]:
         features: dict[Hashable, float] = {}
         for name, value in self._encode_members("", x, set()):
             if features.setdefault(name, value) != value:
@@ -214,27 +240,39 @@ class RecordEncoder(Transformer):
         is_categorical = path in _to_names(self.categorical)
         if isinstance(value, _NUMBERS) and not is_categorical:
             if value == value:  # it is not NaN
-                yield path, _to_float(path, value, 1.0 if self.vectors else self.scale)
+                yield path, self._scale(path, value)
         elif isinstance(value, Mapping):
             yield from self._encode_members(f"{path}.", value, paths)
         elif self._is_missing(value):
             return
         elif isinstance(value, list | tuple):
-            elements = [element for element in value if element is not None]
-            is_odd = any(isinstance(element, list | tuple | Mapping) for element in elements)
-            has_category = is_categorical or any(
-                isinstance(element, str | dt.date) for element in elements
-            )
-            if has_category and not is_odd:
-                for element in elements:
-                    if not self._is_missing(element):
-                        yield f"{path}={_format_category(element)}", 1.0
+            yield from self._encode_list(path, value, is_categorical)
         elif is_categorical and isinstance(value, (str, *_NUMBERS, dt.date)):
             yield f"{path}={_format_category(value)}", 1.0
         elif isinstance(value, str | dt.date):
             yield from encode_string(path, str(value).strip()).items()
         else:
             raise SampleError(f"{path!r} is {str(value)[:50]}, a {type(value).__name__}")
+
+    def _encode_list(
+        self, path: str, values: Sequence[Any], is_categorical: bool
+    ) -> Iterator[tuple[str, float]]:
+        """Yield the features of the elements of a list."""
+        has_texts = any(isinstance(value, str | dt.date) for value in values)
+        elements = values if has_texts else flatten_list(values)
+        odd = (list, tuple, Mapping) if elements is values else (list, tuple, Mapping, str, dt.date)
+        if any(isinstance(value, odd) for value in elements):
+            return
+        present = [(i, value) for i, value in enumerate(elements) if not self._is_missing(value)]
+        is_numbered = any(isinstance(value, float | Decimal) for _, value in present)
+        for i, value in present:
+            if is_categorical or has_texts or not is_numbered:
+                yield f"{path}={_format_category(value)}", 1.0
+            else:
+                yield f"{path}{i}", self._scale(f"{path}{i}", value)
+
+    def _scale(self, path: str, value: Any) -> float:
+        return _to_float(path, value, 1.0 if self.vectors else self.scale)
 
     def _is_missing(self, value: object) -> bool:
         return is_missing(value, {"", *_to_names(self.missing)})

@@ -7,6 +7,7 @@ from dataclasses import replace
 from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
+from stream_perceptron.data.meaning.raw_records import iter_records
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions
 
@@ -107,16 +108,23 @@ def iter_parquet(
 def _iter_samples(sources: Sequence[Source], request: ReadRequest) -> Iterator[tuple[object, ...]]:
     """Yield (x, y) for each sample, or (x, y, {"w": w}) if there is a weight column."""
     for source in sources:
+        if request.schema.is_list is None and source.find_layout(request).may_be_list:
+            columns, _ = source.peek_first_row(request)
+            request = request.with_schema(columns.schema)
         batches = source.batches(request)
         for batch in batches:
             if batch is None:
                 continue
             usable = batch.truncate_at_rejected()
-            records = batches.columns.iter_records(usable)
+            records = iter_records(batches.columns, usable)
             triples = zip(records, usable.list_labels(), usable.weights.tolist(), strict=True)
             for x, y, w in triples:
                 yield (x, y) if request.read_options.weight is None else (x, y, {"w": w})
             batch.require_no_rejections()
         source.release()
         columns = batches.columns
-        request = replace(request.with_schema(columns.schema), names=columns.names)
+        request = replace(
+            request.with_schema(columns.schema),
+            names=columns.features.names,
+            n_records=request.n_records + batches.next_row - 1,
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -12,16 +11,13 @@ from numpy.typing import NDArray
 
 from stream_perceptron.data.input.positions import FilePosition, Span
 from stream_perceptron.data.notices import Notice
-from stream_perceptron.data.schema import ReadOptions, Schema
+from stream_perceptron.data.schema import Schema
 from stream_perceptron.errors import Reason, SampleError
 from stream_perceptron.model.rows import REDELIVERED, REJECTED, Samples
 
 # Enough rows to amortize the cost of a batch, but few enough to fit in the processor's cache.
 BATCH_ROWS = 1000
 MAX_BATCH_ROWS = 2 * BATCH_ROWS  # for short rows
-
-
-_INTEGER = re.compile(r" *-?[0-9]{1,19} *")
 
 
 class Offset(NamedTuple):
@@ -34,34 +30,6 @@ class Offset(NamedTuple):
     def key(self) -> tuple[str, ...]:
         """The partition as text."""
         return tuple(map(str, self.partition))
-
-
-def parse_offset(read_options: ReadOptions, values: Sequence[Any], is_text: bool) -> Offset:
-    """Return the offset given by the contents of the position columns.
-
-    Raises
-    ------
-    SampleError
-        If a value has the wrong type or is too large.
-
-    """
-    if is_text:
-        name, last = read_options.position[-1], values[-1]
-        if not _INTEGER.fullmatch(last):
-            raise SampleError(
-                f"position {name!r} is {last[:50]!r}, not a whole number", code="offset"
-            )
-        values = [*values[:-1], int(last)]
-    for name, value in zip(read_options.position, values, strict=True):
-        is_last = name == read_options.position[-1]
-        if type(value) is not int and (is_last or type(value) is not str):
-            expected = "a whole number" if is_last else "a whole number or a string"
-            text = f"position {name!r} is {str(value)[:50]!r}, not {expected}"
-            raise SampleError(text, code="offset")
-        if type(value) is int and not -(2**63) <= value < 2**63:
-            text = f"position {name!r} is {value}, which is too large for an offset"
-            raise SampleError(text, code="offset")
-    return Offset(tuple(values[:-1]), values[-1])
 
 
 class Lines(NamedTuple):

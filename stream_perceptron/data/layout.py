@@ -1,21 +1,53 @@
-"""The layout of a source's records: which columns or keys have which role."""
+"""The layout of a source's records: their format, and which columns or keys have which role."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from stream_perceptron.data.schema import ReadOptions, Schema
-from stream_perceptron.data.text.records import COMMAS, Dialect
+from stream_perceptron.errors import Reason
 
 compiled: Any = import_module("stream_perceptron.data.reader._reader")
 
-ARROW, CSV, JSON, LIBSVM = compiled.ARROW, compiled.CSV, compiled.JSON, compiled.LIBSVM
 BYTE_SCALE = 1 / 255  # the default factor for 8-bit features
+
+
+class Format(ABC):
+    """How records are written: the only place that knows quotes, escapes and decimal commas."""
+
+    scanner: ClassVar[int]  # the C function that splits records into cells
+    has_typed_cells: ClassVar[bool]  # whether numbers are distinguished from strings
+    # The bytes between cells, and before the fraction of a number.
+    delimiter, decimal = b",", b"."
+
+    @abstractmethod
+    def decode(self, kind: int, content: bytes) -> object:
+        """Return the value of a cell of a kind (NUMBER, TEXT, ...) as Python has it.
+
+        Raises
+        ------
+        ValueError
+            If it cannot be decoded.
+
+        """
+
+    def decode_label(self, kind: int, content: bytes) -> object:
+        """Return the value of a label: a string, unless cells are typed."""
+        return self.decode(kind, content)
+
+    def decode_name(self, spelling: bytes) -> str:
+        """Return the name that a key spells."""
+        return spelling.decode()
+
+    @abstractmethod
+    def explain(self, record: bytes) -> Reason:
+        """Return why a record is malformed."""
 
 
 class Kind(IntEnum):
@@ -23,8 +55,9 @@ class Kind(IntEnum):
 
     NUMBER = 1
     STRING = 2  # or a date, a null, or a list of strings
-    VECTOR = 3  # a list of numbers, or an image
-    OTHER = 4
+    LIST = 3  # of numbers
+    VECTOR = 4  # a list of numbers that always holds the features of a row, or an image
+    OTHER = 5
 
 
 class ColumnType(NamedTuple):
@@ -41,14 +74,12 @@ class Layout:
 
     Attributes
     ----------
-    record_format
-        CSV, JSON, LIBSVM or ARROW, as in the compiled reader.
+    format
+        How the records are written.
     read_options
         How the user wants the source read, with the exact names of columns.
     label
         The label column or key; None if no row has decided it, or if there is none.
-    dialect
-        The delimiter and the decimal separator of CSV.
     columns
         The columns of a table.
     types
@@ -58,28 +89,40 @@ class Layout:
     has_features
         Whether rows have cells without a role.
     key
-        The JSON key that holds the features, or the Arrow column of lists; empty if there is none.
-    is_list
-        Whether the features are a list.
+        The column or key of the list that holds the features; None if there is none.
     element_names
-        The names of the elements of this list; empty for an Arrow source before its first list.
+        The names of the elements of this list; empty before the first list.
     label_type
         The type of labels that an Arrow source declares.
+    is_encoded
+        Whether records consist of features, so that there is nothing to encode.
+    is_empty
+        Whether the source has no records.
 
     """
 
-    record_format: int
+    format: Format
     read_options: ReadOptions
     label: str | None = None
-    dialect: Dialect = COMMAS
     columns: tuple[str, ...] = ()
     types: Mapping[str, ColumnType] = field(default_factory=dict)
     ignored: frozenset[str] = frozenset()
-    key: str = ""
-    is_list: bool = False
+    has_features: bool = True
+    key: str | None = None
     element_names: tuple[str, ...] = ()
-    has_features: bool = False
     label_type: str | None = None
+    is_encoded: bool = False
+    is_empty: bool = False
+
+    @property
+    def is_list(self) -> bool:
+        """Whether rows are lists of numbers."""
+        return self.key is not None
+
+    @property
+    def may_be_list(self) -> bool:
+        """Whether the first row to be learned decides if rows are lists."""
+        return not (self.is_list or self.columns or self.is_encoded)
 
     @cached_property
     def feature_columns(self) -> list[str]:
@@ -105,25 +148,19 @@ class Layout:
             return self.read_options.scale
         return BYTE_SCALE if column in self.types and self.types[column].is_8_bit else 1.0
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether the source has no records, so the layout is unknown."""
-        return self.record_format == CSV and not self.columns
-
     def extend_schema(self, schema: Schema) -> Schema:
-        """Return the schema after the first learned row, apart from the type of labels."""
-        options = self.read_options
-        if self.record_format == LIBSVM or (options.has_join and not self.has_features):
+        """Return the schema after the first learned row, apart from what this row decides."""
+        if self.is_encoded or (self.read_options.has_join and not self.has_features):
             return schema
-        features = self.element_names if self.is_list else ()
-        schema = replace(schema, label=schema.label or self.label)
-        schema = replace(schema, features=schema.features or features, is_list=self.is_list)
-        if self.record_format == JSON:
-            return replace(schema, key=self.key) if self.has_features else schema
-        if self.is_list:
+        if self.columns:
+            schema = replace(schema, label=schema.label or self.label)
+        if self.key is not None:
+            features = schema.features or self.element_names
+            return replace(schema, features=features, is_list=True, key=schema.key or self.key)
+        if not self.columns:
             return schema
         if not schema.columns:
-            return replace(schema, columns=self.columns)
+            return replace(schema, columns=self.columns, is_list=False)
         known = {*schema.columns, *schema.further_columns}
         added = [name for name in self.columns if name not in known]
         return replace(schema, further_columns=(*schema.further_columns, *added))
@@ -131,7 +168,7 @@ class Layout:
     @property
     def has_8_bit_features(self) -> bool:
         """Whether all features are declared as 8-bit."""
-        names = [self.key] if self.is_list else self.declared_numbers
+        names = self.declared_numbers if self.key is None else [self.key]
         return bool(names) and all(
             name in self.types and self.types[name].is_8_bit for name in names
         )

@@ -51,17 +51,18 @@ def is_position(text: str) -> bool:
 
 
 def suggest_similar_name(requested: str, names: Sequence[str]) -> str:
-    """Return a hint with the most similar name, or an empty string if none is similar.
+    """Return a hint with the most similar name or path, or an empty string if none is similar.
 
     Examples
     --------
-    >>> [suggest_similar_name(name, ["price", "id"]) for name in ("prise", "ID", "target")]
-    ["; did you mean 'price'?", "; did you mean 'id'?", '']
+    >>> [suggest_similar_name(name, ["price", "a.id"]) for name in ("prise", "ID", "target")]
+    ["; did you mean 'price'?", "; did you mean 'a.id'?", '']
 
     """
     from difflib import get_close_matches  # lazy import: only errors need it
 
-    by_lower_case = {name.lower(): name for name in names}
+    by_lower_case = {name.lower().rpartition(".")[2]: name for name in names}
+    by_lower_case |= {name.lower(): name for name in names}
     close = get_close_matches(requested.lower(), by_lower_case, 1, 0.75)
     return f"; did you mean {by_lower_case[close[0]]!r}?" if close else ""
 

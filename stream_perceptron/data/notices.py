@@ -11,13 +11,14 @@ from stream_perceptron.data.naming import (
     format_option_value,
     quote_names,
 )
-from stream_perceptron.data.values import is_amount, is_number
+from stream_perceptron.data.values import is_amount, spells_number
 
 if TYPE_CHECKING:
     from stream_perceptron.data.layout import Layout
     from stream_perceptron.data.schema import Schema
 
 UNKNOWN_COLUMNS = "unknown_columns"  # the code of the warning about columns that the model lacks
+UNSEEN_LABEL = "unseen_label"  # the code of the warning about a label that no row has
 FULL_MODEL = "full_model"  # the code of the warning about a full model
 _MAX_SHOWN = 50  # characters of a string
 
@@ -61,7 +62,7 @@ def describe_columns(
 
     """
     options = layout.read_options
-    scales = {layout.find_scale(name) for name in ([layout.key] if layout.is_list else numbers)}
+    scales = {layout.find_scale(name) for name in (numbers if layout.key is None else [layout.key])}
     notes = ", standardized" if options.standardize else ""
     if scales - {1.0}:
         notes += f", scaled by {', '.join(map(format_scale, sorted(scales)))}"
@@ -103,7 +104,7 @@ def describe_first_string(column: str, text: str, had_number: bool, has_types: b
     there is nothing to report.
     """
     subject = f"{column!r} is {text[:_MAX_SHOWN]!r}: a category"
-    if has_types and is_number(text):
+    if has_types and spells_number(text):
         return f"{subject}, because it is a string; convert it to learn it as a number"
     if is_amount(text):
         return f"{subject}; remove signs and separators to learn it as a number"

@@ -14,7 +14,7 @@ from stream_perceptron.data.input.detection import (
     reject_unsupported_path,
 )
 from stream_perceptron.data.input.positions import BINARY_FORMATS
-from stream_perceptron.data.layout import BYTE_SCALE, LIBSVM, Layout
+from stream_perceptron.data.layout import BYTE_SCALE, Layout
 from stream_perceptron.data.naming import is_pixel
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions, Schema
@@ -149,12 +149,13 @@ def _choose_scaling(source: Source, layout: Layout, request: ReadRequest) -> Rea
     options = request.read_options
     if options.scale is not None:
         return replace(options, standardize=bool(options.standardize))
-    names = name_vector_elements(layout.key, 1) if layout.is_list else layout.declared_numbers
-    numbers = dict.fromkeys(names, 0.0)
+    names = layout.declared_numbers if layout.key is None else name_vector_elements(layout.key, 1)
+    numbers, is_list = dict.fromkeys(names, 0.0), layout.is_list
     if all(map(is_pixel, numbers)) and not layout.has_8_bit_features:
-        numbers = source.read_numbers_of_first_row(request, layout)
+        columns, numbers = source.peek_first_row(request)
+        is_list = columns.layout.is_list
     has_pixels = bool(numbers) and all(map(is_pixel, numbers))
-    is_table = not (layout.is_list or layout.record_format == LIBSVM or has_pixels)
+    is_table = not (is_list or layout.is_encoded or has_pixels)
     scale = 1.0 if is_table else None
     if layout.has_8_bit_features or (has_pixels and _are_8_bit(np.array([*numbers.values()]))):
         scale = scale or BYTE_SCALE

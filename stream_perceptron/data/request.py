@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 
 from stream_perceptron.data.batch import Redeliveries
 from stream_perceptron.data.input.positions import FilePosition
-from stream_perceptron.data.meaning import roles
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.model.defaults import MAX_WEIGHTS
 from stream_perceptron.model.weights import WEIGHTS_PER_NAME
@@ -30,9 +29,12 @@ class ReadRequest:
     # For a new model, the names in options that have not yet occurred in a row, if rows name their
     # own cells; those that occur are removed.
     unseen_columns: set[str] = field(default_factory=set)
+    # The columns and paths that rows have had while some of these had not occurred.
+    seen_columns: set[str] = field(default_factory=set)
     # Whether all columns in the read options are required; predictions need no label column.
     to_learn: bool = True
     needs_label: bool = False  # whether a table without a label column is rejected
+    n_records: int = 0  # the records that the model has read before
     # Whether the last record of a file is left unread if it may be incomplete: a quote is open, or
     # it has no newline and cannot be read.
     leaves_incomplete_record: bool = False
@@ -55,5 +57,5 @@ class ReadRequest:
     def with_schema(self, schema: Schema) -> ReadRequest:
         """Return the request for the next source, given the schema after earlier sources."""
         return replace(
-            self, read_options=roles.resolve_positions(self.read_options, schema), schema=schema
+            self, read_options=self.read_options.resolve_positions(schema), schema=schema
         )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from stream_perceptron.data.meaning.labels import convert_label, infer_label_type
-from stream_perceptron.data.naming import join_names
+from stream_perceptron.data.naming import find_column, join_names
 from stream_perceptron.errors import SampleError, SourceError
 
 
@@ -66,6 +65,29 @@ class ReadOptions:
             keep=join_names(self.keep, columns),
         )
 
+    def resolve_positions(self, schema: Schema) -> ReadOptions:
+        """Return the options with positions replaced by the names of columns.
+
+        Positions refer to the first source with named columns; other sources may order their
+        columns differently. JSON keys have no positions.
+        """
+        label = self.label and (schema.label or self.label)
+        if not schema.columns:
+            return replace(self, label=label)
+
+        def resolve_name(requested: str) -> str:
+            return find_column(requested, schema.columns) or requested
+
+        return replace(
+            self,
+            label=label,
+            weight=self.weight and resolve_name(self.weight),
+            join=self.join and resolve_name(self.join),
+            ignore=tuple(map(resolve_name, self.ignore)),
+            position=tuple(map(resolve_name, self.position)),
+            categorical=tuple(map(resolve_name, self.categorical)),
+        )
+
     @property
     def has_join(self) -> bool:
         """Whether labels may come later than their samples."""
@@ -95,16 +117,16 @@ class Schema:
     columns: tuple[str, ...] = ()
     # The label column; in JSON, the key of the first label.
     label: str | None = None
-    # The JSON key of the list that holds the features, "" if there is none, None before JSON.
-    key: str | None = None
-    is_list: bool = False  # whether features are a list
+    # Whether rows are lists of numbers; None before the first learned row that can be a list.
+    is_list: bool | None = None
+    key: str | None = None  # the column or key of these lists
     # The columns that later sources have in addition.
     further_columns: tuple[str, ...] = ()
 
     @property
     def is_new(self) -> bool:
         """Whether no row has been learned yet."""
-        return not (self.columns or self.features) and self.key is None
+        return not (self.columns or self.features) and self.is_list is None
 
     def match_columns(self, n: int) -> tuple[str, ...]:
         """Return the columns of n unnamed values: all columns, or all but the label.
@@ -137,25 +159,3 @@ class Schema:
             f"{where}: labels are of type {label_type}, but earlier labels are of type "
             f"{self.label_type}"
         )
-
-    def parse_classes(self, texts: Sequence[str]) -> tuple[list[object], Schema]:
-        """Return the labels for strings, and the schema with the labels' type.
-
-        Examples
-        --------
-        >>> labels, schema = Schema().parse_classes(["7", "8"])
-        >>> labels, schema.label_type
-        ([7, 8], 'int')
-        >>> Schema(label_type="str").parse_classes(["7", "8"])[0]
-        ['7', '8']
-
-        """
-        schema = self
-        if schema.label_type is None:
-            kinds = {infer_label_type(text, is_text=True) for text in texts}
-            schema = replace(self, label_type=kinds.pop() if len(kinds) == 1 else "str")
-        assert schema.label_type is not None
-        try:
-            return [convert_label(text, schema.label_type, is_text=True) for text in texts], schema
-        except ValueError as error:
-            raise ValueError(f"class {error}") from None

@@ -28,9 +28,11 @@ from stream_perceptron.data.input.bytes import (
 from stream_perceptron.data.input.positions import FileContent, Span
 from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.meaning.columns import Columns
+from stream_perceptron.data.meaning.raw_records import list_paths
 from stream_perceptron.data.naming import looks_like_row_id, suggest_similar_name
 from stream_perceptron.data.notices import (
     FULL_MODEL,
+    UNSEEN_LABEL,
     Notice,
     build_full_model_warning,
     build_unknown_columns_warning,
@@ -39,9 +41,10 @@ from stream_perceptron.data.notices import (
     describe_columns,
 )
 from stream_perceptron.data.request import ReadRequest
-from stream_perceptron.model.rows import NOTHING_ADDED, REJECTED, AddedNames
+from stream_perceptron.model.rows import NOTHING_ADDED, AddedNames
 
 _SMALL_BYTES = 2**16
+_MAX_RECORDS_WITHOUT_LABEL = 1000  # before a warning
 _MAX_PEEKED_ROWS = 100  # how many of the first rows to search for a usable one
 
 # The metadata key under which this package stores shape, classes and origin as JSON in its files.
@@ -68,8 +71,9 @@ class Batches(Iterator[Batch | None]):
 
     def __init__(self, source: Source, request: ReadRequest, layout: Layout) -> None:
         self._source, self.request = source, request
-        self.columns = Columns(layout, request)
+        self.columns = Columns(layout, request, source.name)
         self.next_row, self.max_rows = request.position.rows + 1, MAX_BATCH_ROWS
+        self._first_row = self.next_row  # that was read with the current columns
         self.before_read: Callable[[], None] = lambda: None
         is_resumed = request.position.rows > 0 and not source.is_stream
         self._is_described = self._has_checked_label = is_resumed
@@ -94,10 +98,28 @@ class Batches(Iterator[Batch | None]):
             If the source does not fit the model.
 
         """
-        columns = Columns(self._source.find_layout(request), request)
+        self._set_columns(self._source.find_layout(request), request)
+
+    def adopt_layout(self) -> bool:
+        """Read the next rows as lists if the next one has shown that rows are lists."""
+        columns, request = self.columns, self.request
+        if columns.list_layout is None:
+            return False
+        request = replace(
+            request,
+            schema=columns.schema,
+            names=columns.features.names,
+            labels=columns.labels.names,
+            string_columns=columns.features.string_columns,
+            n_records=request.n_records + self.next_row - self._first_row,
+        )
+        self._set_columns(columns.list_layout, request)
+        return True
+
+    def _set_columns(self, layout: Layout, request: ReadRequest) -> None:
+        columns = Columns(layout, request, self._source.name)
         self.columns.reader = None  # so that both are freed at once: they refer to each other
-        self.columns = columns
-        self.request = request
+        self.columns, self.request, self._first_row = columns, request, self.next_row
 
     def build_notice(self, text: str) -> Batch:
         """Return a batch without rows that carries a notice."""
@@ -107,21 +129,21 @@ class Batches(Iterator[Batch | None]):
 
     def build(
         self,
-        block: Any,
+        records: Any,
         lines: Lines | None = None,
         span: Span | None = None,
         ends: NDArray[np.intp] | None = None,
     ) -> Batch:
-        """Return a batch with the records of a block; in a text file, they end at `ends`."""
-        columns, names, labels = self.columns, self.columns.names, self.columns.labels
-        options, request = columns.layout.read_options, self.request
+        """Return a batch of the records of a block; in a text file, they end at `ends`."""
+        columns, request = self.columns, self.request
+        names, labels, kept = columns.features.names, columns.labels.names, columns.kept
         added_features = added_labels = NOTHING_ADDED
         if columns.learns:
-            added_features = _build_added(block.added_rows, names)
-            added_labels = _build_added(columns.added_label_rows, labels)
+            added_features = _build_added(records.feature_rows, names)
+            added_labels = _build_added(records.label_rows, labels)
         batch = Batch(
-            names, block.starts, block.feature_ids, block.values, block.labels, block.weights,
-            block.status, added_features, added_labels,
+            names, records.starts, records.feature_ids, records.values, records.labels,
+            records.weights, records.status, added_features, added_labels,
             shape_before=(
                 len(labels) - len(added_labels.names), len(names) - len(added_features.names)
             ),
@@ -130,17 +152,18 @@ class Batches(Iterator[Batch | None]):
             source=self._source.name,
             first_row=self.next_row,
             schema=columns.schema,
-            rejected=block.reasons,
+            rejected=records.reasons,
             lines=lines,
-            offsets=tuple(columns.offsets) if options.position else (),
-            n_missing=block.missing,
-            passthrough=columns.passthrough if columns.passthrough_names else [],
+            offsets=tuple(kept.offsets) if columns.layout.read_options.position else (),
+            n_missing=records.missing,
+            passthrough=kept.passthrough if kept.passthrough_names else [],
             row_ends=ends,
             span=span,
-            added_strings=tuple(columns.added_strings),
+            added_strings=tuple(columns.features.added_strings),
         )  # fmt: skip
         if request.unseen_columns:
             request.unseen_columns.difference_update(columns.find_seen(request.unseen_columns))
+            request.seen_columns.update(list_paths(columns, batch))
         batch.notices = tuple(self._build_notices(batch))
         return self._number_rows(batch)
 
@@ -165,24 +188,37 @@ class Batches(Iterator[Batch | None]):
                 yield from describe_columns(
                     layout, columns.schema, numbers, strings, self._find_new_row_ids(numbers)
                 )
-                if columns.unused_names:
-                    yield build_unused_columns_warning(list(columns.unused_names), layout.key)
+                if columns.roles.unused_names:
+                    yield build_unused_columns_warning(
+                        list(columns.roles.unused_names), str(layout.key)
+                    )
         for row, text in columns.notices:
             yield Notice(f"row {batch.row_number(row):,}: {text}")
+        yield from self._describe_unseen_label(len(batch))
         if not self._has_checked_label:
             self._has_checked_label = True
             yield from self._describe_missing_label()
-        if columns.ignores_features and FULL_MODEL not in described:
+        if columns.reader.ignores_features and FULL_MODEL not in described:
             described.add(FULL_MODEL)
             yield build_full_model_warning()
-        if columns.unknown_names and not self._has_reported_unknown:
+        if columns.roles.unknown_names and not self._has_reported_unknown:
             self._has_reported_unknown = True
-            yield build_unknown_columns_warning(list(columns.unknown_names))
+            yield build_unknown_columns_warning(list(columns.roles.unknown_names))
 
     def _find_new_row_ids(self, columns: list[str]) -> list[str]:
         """Return the columns that seem to number the rows, and are new to the model."""
         features = set(self.request.names)
         return [name for name in columns if looks_like_row_id(name) and name not in features]
+
+    def _describe_unseen_label(self, n: int) -> Iterator[Notice]:
+        """Yield a warning if no row has the label that an option names, after the next n rows."""
+        request, label = self.request, self.request.read_options.label
+        n_records = request.n_records + self.next_row + n - self._first_row
+        is_late = n_records >= _MAX_RECORDS_WITHOUT_LABEL and not request.read_options.has_join
+        if label in request.unseen_columns and is_late and UNSEEN_LABEL not in request.described:
+            request.described.add(UNSEEN_LABEL)
+            hint = suggest_similar_name(str(label), [*request.seen_columns])
+            yield build_warning(f"no row has {label!r} yet{hint}", UNSEEN_LABEL)
 
     def _describe_missing_label(self) -> Iterator[Notice]:
         """Yield a notice if a table lacks the label column, which other sources must then have."""
@@ -298,17 +334,24 @@ class Source(ABC):
         """
         return Batches(self, request, self.find_layout(request))
 
-    def read_numbers_of_first_row(self, request: ReadRequest, layout: Layout) -> dict[str, float]:
-        """Return the numbers of the first usable row by name; none if the first rows have none."""
-        request = replace(request, keeps_zeros=True, keeps_unlabeled=True, described=set())
-        batches = Batches(self, request, layout)
+    def peek_first_row(self, request: ReadRequest) -> tuple[Columns, dict[str, float]]:
+        """Return what the first usable row with features has shown, and its numbers by name.
+
+        If none of the first rows has features, there are no numbers.
+        """
+        request = replace(
+            request, keeps_zeros=True, keeps_unlabeled=True, is_raw=False, described=set()
+        )
+        batches = self.batches(request)
         batches.max_rows = 1
         for batch in islice(self.peek_batches(batches), _MAX_PEEKED_ROWS):
-            if batch is not None and len(batch) and batch.status[0] < REJECTED:
+            if batch is not None and len(batch.values):
                 numbers = set(batches.columns.find_numeric_columns())
                 row = next(batch.dicts())
-                return {str(name): value for name, value in row.items() if name in numbers}
-        return {}
+                return batches.columns, {
+                    str(name): value for name, value in row.items() if name in numbers
+                }
+        return batches.columns, {}
 
 
 def is_any_interrupted(sources: Sequence[Source]) -> bool:

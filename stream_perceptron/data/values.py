@@ -13,12 +13,12 @@ NOT_UTF8 = "it is not UTF-8; to convert Latin-1: iconv -f LATIN1 -t UTF-8"
 _AMOUNT = r"[+-]?[$€£¥₹]? ?(?:\d{1,3}(?:[., \u00a0\u202f]\d{3})+|\d+)(?:[.,]\d+)? ?[$€£¥₹%]?"
 
 
-def is_number(text: str) -> bool:
+def spells_number(text: str) -> bool:
     """Whether a string spells a decimal number.
 
     Examples
     --------
-    >>> [is_number(text) for text in ("1e3", " -.5 ", "nan", "2024_01", "True")]
+    >>> [spells_number(text) for text in ("1e3", " -.5 ", "nan", "2024_01", "True")]
     [True, True, False, False, False]
 
     """
@@ -27,7 +27,7 @@ def is_number(text: str) -> bool:
 
 def is_number_or_bool(text: str) -> bool:
     """Whether a string spells a number or a bool."""
-    return is_number(text) or text.strip().lower() in ("true", "false")
+    return spells_number(text) or text.strip().lower() in ("true", "false")
 
 
 def is_amount(text: str) -> bool:
@@ -39,4 +39,4 @@ def is_amount(text: str) -> bool:
     [True, True, True, False, False, False]
 
     """
-    return re.fullmatch(_AMOUNT, text) is not None and not is_number(text)
+    return re.fullmatch(_AMOUNT, text) is not None and not spells_number(text)

@@ -313,15 +313,16 @@ def _unite_schemas(schema: Schema, other: Schema) -> Schema:
         raise CheckpointError(
             f"its label type is {other.label_type!r}, but the others have {schema.label_type!r}"
         )
+    if None not in (schema.is_list, other.is_list) and schema.is_list != other.is_list:
+        raise CheckpointError("its rows are lists of numbers, or those of the others are")
     column_schema = schema if schema.columns else other
-    json_schema = schema if schema.key is not None else other
     return Schema(
         features=schema.features or other.features,
         label_type=schema.label_type or other.label_type,
         columns=column_schema.columns,
         label=column_schema.label or schema.label,
-        key=json_schema.key,
-        is_list=schema.is_list or other.is_list,
+        is_list=other.is_list if schema.is_list is None else schema.is_list,
+        key=schema.key or other.key,
         further_columns=tuple(dict.fromkeys((*schema.further_columns, *other.further_columns))),
     )
 

@@ -414,7 +414,7 @@ def read_ahead(batches: Batches, source: Source) -> Generator[Batch | None, None
     pipe, is_small = source.stream, source.is_small
     while (
         is_small
-        or batches.columns.asks_in_every_row
+        or batches.columns.kept.names
         or (
             pipe is not None and (pipe.was_read_short or pipe.count_ready_bytes() < _PREFETCH_BYTES)
         )

@@ -25,8 +25,7 @@ from stream_perceptron.checkpoint.state import (
     encode_model,
 )
 from stream_perceptron.data.batch import Batch, Redeliveries
-from stream_perceptron.data.meaning import roles
-from stream_perceptron.data.meaning.labels import LABEL_TYPES
+from stream_perceptron.data.meaning.labels import LABEL_TYPES, parse_classes
 from stream_perceptron.data.naming import is_position
 from stream_perceptron.data.notices import build_full_model_warning
 from stream_perceptron.data.opening import infer_from_sources
@@ -120,6 +119,7 @@ class LiveModel:
         self.string_columns: dict[str, int] = {}
         # For a new model, the names in options that no row has had, if rows name their own cells.
         self.unseen_columns: set[str] = set()
+        self.seen_columns: set[str] = set()  # what rows have had until then
         self.needs_label = False  # whether a table without a label column is an error
         # The saved pipeline's step that runs only in Python.
         self.python_only_step: str | None = None
@@ -175,8 +175,8 @@ class LiveModel:
             inferred.first.classes if inferred.layout.read_options.label is not None else None
         )
         if classes is not None:
-            declared, typed = inferred.schema.parse_classes(classes)
-            schema = Schema(label_type=typed.label_type)
+            declared, label_type = parse_classes(classes, inferred.schema.label_type)
+            schema = Schema(label_type=label_type)
         live = cls(SGDPerceptron(classes=declared, **parameters), read_options, schema)
         live.needs_label = needs_label
         names = {*read_options.roles, *read_options.categorical, *read_options.keep}
@@ -335,19 +335,26 @@ class LiveModel:
         self.require_runnable()
         known_names = *self.model.features_, *self.pending.known_names
         return ReadRequest(
-            roles.resolve_positions(self.read_options, self.schema)
-            if to_learn
-            else self.read_options,
+            self.read_options.resolve_positions(self.schema) if to_learn else self.read_options,
             self.schema,
             list(dict.fromkeys(map(str, known_names))),
             self.model.classes_,
             self.read_options.has_join,
             self.string_columns,
             self.unseen_columns,
+            self.seen_columns,
             to_learn,
             needs_label=to_learn and self.needs_label,
+            n_records=self.progress.rows,
             max_weights=self.model.max_weights,
         )
+
+    @property
+    def lacks_labels(self) -> bool:
+        """Whether no row has had a label, although rows must have one or the user has named it."""
+        options = self.read_options
+        is_misspelt = options.label in self.unseen_columns and not options.has_join
+        return (self.needs_label or is_misspelt) and not self.progress.samples
 
     def require_compatible(self, sources: Sequence[Source]) -> None:
         """Check that sources fit the model, before any is read.

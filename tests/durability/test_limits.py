@@ -26,7 +26,7 @@ from helpers import (
 )
 
 from stream_perceptron import LiveModel, ModelSizeError, SGDPerceptron, load
-from stream_perceptron.data.text.records import MAX_LINE_BYTES
+from stream_perceptron.data.text.blocks import MAX_LINE_BYTES
 
 
 def test_full_model_ignores_features_and_rejects_labels():
@@ -106,7 +106,7 @@ def test_list_of_thirty_million_zeros_is_rejected(tmp_path, monkeypatch):
 
     assert path.stat().st_size < 1000
     assert result.returncode == 1
-    assert "column 'x' has 30,000,000 values, more than a model may have" in result.stderr
+    assert "list 'x' has 30,000,000 values, more than a model may have" in result.stderr
     assert megabytes < 800
 
 

@@ -67,7 +67,7 @@ def test_records_mean_what_the_standard_library_reads(form, tmp_path, monkeypatc
         rng = random.Random(f"{form}{seed}")
         max_features = rng.choice([3, 2**15])
         monkeypatch.setattr(
-            "stream_perceptron.data.meaning.columns.MAX_STRING_FEATURES", max_features
+            "stream_perceptron.data.meaning.reader.MAX_STRING_FEATURES", max_features
         )
         path, records, columns, options = write_records(rng, form, N_ROWS, tmp_path)
         options = replace(options, position=())
@@ -84,7 +84,7 @@ def test_records_mean_what_the_standard_library_reads(form, tmp_path, monkeypatc
             continue
         oracle = RecordOracle(
             form if form in ("csv", "libsvm") else "json", options, columns, layout.key,
-            len(layout.element_names), max_features,
+            layout.may_be_list, max_features,
         )  # fmt: skip
         rows = read_rows(path, ReadRequest(options, keeps_zeros=True))
         for record, row in zip(records, rows, strict=True):

@@ -18,7 +18,7 @@ CASES = 150
 @pytest.mark.parametrize("part", range(PARTS))
 def test_split_run_ends_bit_identical(part, tmp_path, monkeypatch, report_figure):
     limit = (2, 5, 2**15)[part % 3]
-    monkeypatch.setattr("stream_perceptron.data.meaning.columns.MAX_STRING_FEATURES", limit)
+    monkeypatch.setattr("stream_perceptron.data.meaning.reader.MAX_STRING_FEATURES", limit)
     n, counts = CASES * CASE_FACTOR // PARTS, Counter()
     for seed in get_seeds(n, part * n):
         folder = tmp_path / str(seed)
@@ -34,5 +34,5 @@ def test_split_run_ends_bit_identical(part, tmp_path, monkeypatch, report_figure
 @pytest.mark.parametrize("limit", [2, 5, 2**15])
 @pytest.mark.parametrize("seed", [225671533, 739925343, 1165510241])
 def test_split_that_failed_once_ends_bit_identical(seed, limit, tmp_path, monkeypatch):
-    monkeypatch.setattr("stream_perceptron.data.meaning.columns.MAX_STRING_FEATURES", limit)
+    monkeypatch.setattr("stream_perceptron.data.meaning.reader.MAX_STRING_FEATURES", limit)
     require_same_results(random.Random(seed), tmp_path, monkeypatch)

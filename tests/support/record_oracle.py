@@ -33,14 +33,23 @@ class RejectedError(Exception):
     """A record that cannot be used."""
 
 
-class RecordOracle:
-    """Reads records in order; `key` is where a list of n features is in JSON, if there is one.
+def flatten(values):
+    """Return the elements of a list, flattened while all of them are lists."""
+    while values and all(isinstance(value, list) for value in values):
+        values = [item for value in values for item in value]
+    return values
 
-    The strings of a column add at most `max_features` features.
+
+class RecordOracle:
+    """Reads records in order; the strings of a column add at most `max_features` features.
+
+    `key` is where the list of features is; None if there is none, or if the first learned record
+    of JSON decides.
     """
 
-    def __init__(self, form, options, columns=(), key="", n=0, max_features=2**15):
-        self.form, self.options, self.columns, self.key, self.n = form, options, columns, key, n
+    def __init__(self, form, options, columns=(), key=None, decides=False, max_features=2**15):
+        self.form, self.options, self.columns, self.key, self.n = form, options, columns, key, None
+        self.decides = decides
         self.nulls = {"", *options.missing}
         self.names, self.label_type, self.max_features = set(), None, max_features
 
@@ -52,7 +61,14 @@ class RecordOracle:
         except RejectedError:
             self.label_type = label_type
             return None
-        if label is None and not self.options.join:
+        is_learned = label is not None or self.options.join
+        if self.decides and is_learned and features:
+            self.decides = False
+            self.key = self._find_only_list(json.loads(record), features)
+            if self.key:
+                self.label_type = label_type
+                return self.read(record)
+        if not is_learned:
             features = {name: x for name, x in features.items() if name in self.names}
             self.label_type = label_type
         else:
@@ -76,6 +92,21 @@ class RecordOracle:
         if self.key and self.key not in cells and not self.options.join:
             raise RejectedError
         return Row(label, features, weight)
+
+    def _find_only_list(self, record, features):
+        """Return the name of the only list of numbers if it has all features; else None."""
+        lists = [
+            name
+            for name, value in record.items()
+            if isinstance(value, list) and name not in {*self.options.roles, self.options.label}
+            if any(isinstance(item, int | float) for item in flatten(value))
+            if not any(isinstance(item, str) for item in flatten(value))
+            if name not in self.options.categorical and list(self._encode(name, value))
+        ]
+        if len(lists) != 1:
+            return None
+        (name,) = lists
+        return name if features.keys() == dict(self._encode(name, record[name])).keys() else None
 
     def _split(self, record):
         """Return the cells of a record by name or path, all in one dict."""
@@ -128,12 +159,15 @@ class RecordOracle:
         """Return the features of a cell, with their values."""
         is_categorical = name in self.options.categorical
         if isinstance(value, list):
-            elements = [item for item in value if item is not None]
-            if any(isinstance(item, list | dict) for item in elements):
+            flat = flatten(value)
+            has_text = any(isinstance(item, str) for item in flat)
+            if any(isinstance(item, list | dict) for item in flat) or (has_text and flat != value):
                 return []
-            if not (is_categorical or any(isinstance(item, str) for item in elements)):
-                return []
-            return [pair for item in elements for pair in self._categorize(name, item)]
+            present = [(i, item) for i, item in enumerate(flat) if not self._is_null(item)]
+            if has_text or is_categorical or not any(isinstance(x, float) for _, x in present):
+                return [pair for _, item in present for pair in self._categorize(name, item)]
+            pairs = [(f"{name}{i}", self._scale(float(item))) for i, item in present]
+            return self._limit(pairs)
         if isinstance(value, dict):
             raise RejectedError
         if self._is_null(value):
@@ -203,7 +237,7 @@ class RecordOracle:
         return int(float(value)) if kind == "int" else value
 
     def _read_weight(self, value):
-        if value is None or (self.form == "csv" and self._is_null(value)):
+        if self._is_null(value):
             return 1.0
         number = self._parse_number(value)
         if number is None or not 0 <= number < math.inf:
@@ -213,9 +247,11 @@ class RecordOracle:
     def _read_list(self, values):
         if values in (None, []) and self.options.join:
             return []
-        while isinstance(values, list) and values and all(isinstance(v, list) for v in values):
-            values = [item for value in values for item in value]
-        if not isinstance(values, list) or len(values) != self.n:
+        if not isinstance(values, list):
+            raise RejectedError
+        values = flatten(values)
+        self.n = self.n or len(values)
+        if len(values) != self.n:
             raise RejectedError
         if any(isinstance(v, str | list | dict) for v in values):
             raise RejectedError

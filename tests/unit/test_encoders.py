@@ -74,11 +74,27 @@ def test_missing_value_yields_no_features(value):
         (np.arange(2), {"a0": 0.0, "a1": 2.0}),
         (b"\x01\x02", {"a0": 2.0, "a1": 4.0}),
         ([[1, 2], "x"], {}),
-        ({"b": {"c": "x"}, "d": [1, 2]}, {"a.b.c=x": 1.0}),
+        ({"b": {"c": "x"}, "d": [1, 2]}, {"a.b.c=x": 1.0, "a.d=1": 1.0, "a.d=2": 1.0}),
     ],
 )
 def test_values_have_these_features_with_a_scale_of_two(value, expected):
     assert RecordEncoder(scale=2).transform_one({"a": value}) == expected
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"x": [1, 2]}, {"x0": 1.0, "x1": 2.0}),
+        ({"x": [1, 2], "b": None}, {"x0": 1.0, "x1": 2.0}),
+        ({"x": [1, 2], "b": 0}, {"x=1": 1.0, "x=2": 1.0, "b": 0.0}),
+        ({"x": [1.0, 2, None], "b": 0}, {"x0": 1.0, "x1": 2.0, "b": 0.0}),
+        ({"x": [1], "y": [2.5]}, {"x=1": 1.0, "y0": 2.5}),
+        ({"x": [1], " pixels": [2], "b": 0}, {"pixel0": 2.0}),
+        ({"x": b"\x01", "b": 0}, {"x0": 1.0}),
+    ],
+)
+def test_list_of_numbers_is_a_vector_or_has_features_of_its_own(record, expected):
+    assert RecordEncoder().transform_one(record) == expected
 
 
 @pytest.mark.parametrize(
@@ -91,7 +107,7 @@ def test_values_have_these_features_with_a_scale_of_two(value, expected):
         ({"a.b": 1, "a": {"b": 1}}, "it has 'a.b' twice"),
         ({" a": 1, "a ": 1}, "it has 'a' twice"),
         ({"a=x": 2, "a": "x"}, "it has two values for feature 'a=x'"),
-        ({"a": [1], "b": [2]}, "lists 'a', 'b' could each be the features"),
+        ({"image": [1], "pixels": [2]}, "lists 'image', 'pixels' could each be the features"),
     ],
 )
 def test_error_names_the_value_that_cannot_be_used(record, reason):

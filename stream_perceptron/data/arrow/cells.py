@@ -13,10 +13,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import types
 
-from stream_perceptron.data.arrow.types import is_image, is_list, is_number, is_text
+from stream_perceptron.data.arrow.types import (
+    find_leaf_type,
+    is_image,
+    is_list,
+    is_numeric_type,
+    is_text,
+    is_whole_type,
+)
 from stream_perceptron.data.input.bytes import first_line
-from stream_perceptron.data.meaning.columns import CATEGORICAL, IGNORE, LABEL, VECTOR, Columns
-from stream_perceptron.encoders import format_value, name_vector_elements
+from stream_perceptron.data.meaning.columns import Columns
+from stream_perceptron.data.meaning.roles import CATEGORICAL, IGNORE, LABEL, VECTOR
+from stream_perceptron.encoders import format_value
 from stream_perceptron.errors import Reason, SampleError, SourceError
 from stream_perceptron.model.arrays import Array
 
@@ -59,12 +67,12 @@ def convert_columns(batch: pa.RecordBatch, columns: Columns, where: str) -> Conv
     layout, names = columns.layout, {*batch.schema.names}
     converted = ConvertedColumns([], {})
     kept = []
-    for name in columns.kept_names:
+    for name in columns.kept.names:
         with _convert_value_errors(where, name, batch.column(name).type):
             kept.append(batch.column(name).to_pylist())
-    columns.kept_rows = list(zip(*kept, strict=True))
+    columns.kept.rows = list(zip(*kept, strict=True))
     for entry, name in enumerate(layout.columns):
-        action = columns.reader.get(entry)[1]
+        action = columns.reader.get_action(entry)
         if action == IGNORE or name not in names:
             continue
         array = batch.column(name)
@@ -72,11 +80,14 @@ def convert_columns(batch: pa.RecordBatch, columns: Columns, where: str) -> Conv
             if action == CATEGORICAL and types.is_temporal(array.type):
                 array = _format_times(array)
             array = _decode_column(name, array, converted.errors)
-        is_exact = action in (CATEGORICAL, LABEL) and is_number(array.type)
-        cells = _format_numbers(array) if is_exact else _convert_cells(array)
+        leaf = find_leaf_type(array.type)
+        is_exact = action in (CATEGORICAL, LABEL) and is_numeric_type(leaf)
+        is_exact |= action != VECTOR and is_list(array.type) and is_whole_type(leaf)
+        cells = _convert_cells(array, is_exact)
         if action == VECTOR:
-            _set_element_names(columns, cells)
-            columns.lists = _ListColumn(cells)
+            columns.lists = lists = _ListColumn(cells)
+            if lists.n_elements:
+                columns.set_elements(lists.n_elements)
         converted.columns.append((entry, layout.find_scale(name), cells))
     return converted
 
@@ -99,21 +110,16 @@ class _ListColumn:
     def __init__(self, cells: Cells) -> None:
         self._cells = cells
 
-    def __getitem__(self, i: int) -> Array | None:
-        cells = self._cells
-        if cells.is_null_list is not None and cells.is_null_list[i]:
-            return None
-        assert cells.list_begins is not None
-        values: Array = cells.values[cells.list_begins[i] : cells.list_begins[i + 1]]
+    def __getitem__(self, i: int) -> list[Any]:
+        begins: Any = self._cells.list_begins
+        values: list[Any] = self._cells.values[begins[i] : begins[i + 1]].tolist()
         return values
 
-
-def _set_element_names(columns: Columns, lists: Cells) -> None:
-    """Name the elements of the list that holds the features, given the first lists."""
-    lengths = np.diff(lists.list_begins) if lists.list_begins is not None else np.zeros(0, np.intp)
-    sizes = lengths[lengths > 0][:1].tolist()
-    if sizes and not columns.element_names and sizes[0] <= columns.max_elements:
-        columns.set_element_names(name_vector_elements(columns.layout.key, sizes[0]))
+    @property
+    def n_elements(self) -> int:
+        """The number of elements of the first list that is not empty; 0 if there is none."""
+        begins: Any = self._cells.list_begins
+        return int(next(filter(None, np.diff(begins).tolist()), 0))
 
 
 def _decode_column(name: str, array: pa.Array, errors: dict[int, Reason]) -> pa.Array:
@@ -137,11 +143,11 @@ def _format_times(times: pa.Array) -> pa.Array:
     return texts
 
 
-def _convert_cells(array: pa.Array) -> Cells:
-    """Return the cells of numbers, strings, lists or bytes."""
+def _convert_cells(array: pa.Array, is_exact: bool = False) -> Cells:
+    """Return the cells of numbers, strings, lists or bytes; exact numbers become strings."""
     kind = array.type
     if types.is_dictionary(kind):
-        return _convert_cells(array.dictionary_decode())
+        return _convert_cells(array.dictionary_decode(), is_exact)
     if types.is_fixed_size_binary(kind):
         lists = np.arange(len(array) + 1) * kind.byte_width
         values = _view_buffer(array, 1, np.uint8, array.offset * kind.byte_width)
@@ -149,11 +155,13 @@ def _convert_cells(array: pa.Array) -> Cells:
     if is_list(kind):
         elements, lengths = _flatten_lists(array)
         lists = np.concatenate([[0], np.cumsum(lengths)])
-        cells = _convert_cells(elements)
-        if types.is_uint8(elements.type) and not elements.null_count:
+        cells = _convert_cells(elements, is_exact)
+        if types.is_uint8(elements.type) and not elements.null_count and not is_exact:
             # Most of them are pixels.
             cells = Cells(b"B", _view_buffer(elements, 1, np.uint8, elements.offset))
         return cells._replace(list_begins=lists, is_null_list=_find_nulls(array))
+    if is_exact:
+        return _format_numbers(array)
     if is_text(kind):
         texts = array.cast(pa.string()) if types.is_string_view(kind) else array
         integer = np.int64 if types.is_large_string(kind) else np.int32

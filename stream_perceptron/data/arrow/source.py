@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -11,18 +12,40 @@ import pyarrow as pa
 from stream_perceptron.data.arrow.cells import convert_columns, require_pillow
 from stream_perceptron.data.arrow.types import (
     describe_type,
-    is_number,
+    is_numeric_type,
     resolve_label_type,
 )
 from stream_perceptron.data.batch import BATCH_ROWS, MAX_BATCH_ROWS, Batch
-from stream_perceptron.data.layout import ARROW, Layout
-from stream_perceptron.data.meaning import roles
-from stream_perceptron.data.meaning.tables import find_table_layout
+from stream_perceptron.data.layout import Format, Layout, compiled
+from stream_perceptron.data.meaning.tables import (
+    find_table_layout,
+    require_distinct_names,
+    resolve_columns,
+)
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.source import Batches
-from stream_perceptron.errors import SourceError
+from stream_perceptron.errors import Reason, SourceError
 
 _BATCH_BYTES = 2**22
+
+
+class ArrowFormat(Format):
+    """Rows of Arrow record batches."""
+
+    scanner = compiled.ARROW
+    has_typed_cells = True
+
+    def decode(self, kind: int, content: bytes) -> object:
+        text = content.decode()
+        if kind == compiled.TEXT:
+            return text
+        try:
+            return json.loads(text)
+        except json.JSONDecodeError:  # inf
+            return float(text)
+
+    def explain(self, record: bytes) -> Reason:
+        raise NotImplementedError  # rows are not malformed
 
 
 def find_arrow_layout(columns: pa.Schema, where: str, request: ReadRequest) -> Layout:
@@ -39,18 +62,18 @@ def find_arrow_layout(columns: pa.Schema, where: str, request: ReadRequest) -> L
     except UnicodeDecodeError:
         raise SourceError(f"{where}: the name of a column is not UTF-8") from None
     names = columns.names
-    roles.require_distinct_names(names, where)
-    options = roles.resolve_columns(request.read_options, names, where, request.to_learn)
-    if options.weight is not None and not is_number(columns.field(options.weight).type):
+    require_distinct_names(names, where)
+    options = resolve_columns(request.read_options, names, where, request.to_learn)
+    if options.weight is not None and not is_numeric_type(columns.field(options.weight).type):
         kind = columns.field(options.weight).type
         raise SourceError(
             f"{where}: weight column {options.weight!r} is of type {kind}, which is not numeric"
         )
     layout = find_table_layout(
-        request, options, names, where, record_format=ARROW, has_column_names=True,
-        types={field.name: describe_type(field.type) for field in columns},
+        request, options, names, where, record_format=ArrowFormat(), has_column_names=True,
+        types={field.name: describe_type(field.name, field.type) for field in columns},
     )  # fmt: skip
-    if layout.is_list:
+    if layout.key is not None:
         require_pillow(columns.field(layout.key).type)
     if options.label is None:
         return layout
@@ -63,7 +86,7 @@ def find_arrow_layout(columns: pa.Schema, where: str, request: ReadRequest) -> L
 def find_used_columns(layout: Layout) -> list[int]:
     """Return the positions of the columns that are read, in ascending order."""
     options = layout.read_options
-    features = [layout.key] if layout.is_list else layout.feature_columns
+    features = layout.feature_columns if layout.key is None else [layout.key]
     names = {layout.label, *options.roles, *features}
     names = names.difference(options.ignore).union(options.passthrough, options.position)
     return [i for i, name in enumerate(layout.columns) if name in names]
@@ -85,9 +108,13 @@ def read_rows(
                 is_rejected = np.zeros(rows.num_rows, np.uint8)
                 is_rejected[list(converted.errors)] = 1
             end = min(start + batches.max_rows, rows.num_rows)
-            block = columns.read_arrow(converted.columns, start, end, is_rejected, converted.errors)
-            start = block.end
-            yield batches.build(block)
+            columns.kept.first_row = start
+            records = columns.read(
+                columns.reader.read_arrow, converted.columns, start, end, is_rejected,
+                converted.errors,
+            )  # fmt: skip
+            start = records.end
+            yield batches.build(records)
 
 
 def choose_batch_rows(size: int, n_rows: int) -> int:

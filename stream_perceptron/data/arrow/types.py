@@ -9,30 +9,32 @@ from pyarrow import types
 
 from stream_perceptron.data.layout import ColumnType, Kind
 from stream_perceptron.data.source import METADATA_KEY
+from stream_perceptron.encoders import PIXEL_COLUMNS
 from stream_perceptron.errors import SourceError
 
 
-def describe_type(kind: pa.DataType) -> ColumnType:
+def describe_type(column: str, kind: pa.DataType) -> ColumnType:
     """Return the type of a column's cells.
 
     Examples
     --------
-    >>> [describe_type(kind).kind.name for kind in (pa.int8(), pa.string(), pa.list_(pa.uint8()))]
-    ['NUMBER', 'STRING', 'VECTOR']
-    >>> describe_type(pa.timestamp("s")).kind.name, describe_type(pa.time32("s")).kind.name
-    ('STRING', 'OTHER')
+    >>> [describe_type("a", kind).kind.name for kind in (pa.int8(), pa.string(), pa.time32("s"))]
+    ['NUMBER', 'STRING', 'OTHER']
+    >>> [describe_type(column, pa.list_(pa.uint8())).kind.name for column in ("cart", "pixels")]
+    ['LIST', 'VECTOR']
 
     """
     if types.is_dictionary(kind):
-        return describe_type(kind.value_type)
+        return describe_type(column, kind.value_type)
     is_8_bit = types.is_uint8(kind)
     has_strings = is_list(kind) and is_text(kind.value_type)
-    if is_number(kind):
+    if is_numeric_type(kind):
         cell = Kind.NUMBER
     elif types.is_fixed_size_binary(kind) or is_image(kind):
         cell, is_8_bit = Kind.VECTOR, True
-    elif is_list(kind) and is_number(leaf := _leaf_type(kind)):
-        cell, is_8_bit = Kind.VECTOR, types.is_uint8(leaf)
+    elif is_list(kind) and is_numeric_type(leaf := find_leaf_type(kind)):
+        is_vector = column in PIXEL_COLUMNS or types.is_fixed_size_list(kind)
+        cell, is_8_bit = Kind.VECTOR if is_vector else Kind.LIST, types.is_uint8(leaf)
     elif is_text(kind) or has_strings or types.is_date(kind) or types.is_timestamp(kind):
         cell = Kind.STRING
     else:
@@ -40,14 +42,14 @@ def describe_type(kind: pa.DataType) -> ColumnType:
     return ColumnType(str(kind), cell, bool(is_8_bit))
 
 
-def is_number(kind: pa.DataType) -> bool:
+def is_numeric_type(kind: pa.DataType) -> bool:
     """Whether a column of this type has one number or bool in each row."""
-    return bool(
-        types.is_integer(kind)
-        or types.is_floating(kind)
-        or types.is_decimal(kind)
-        or types.is_boolean(kind)
-    )
+    return is_whole_type(kind) or bool(types.is_floating(kind) or types.is_decimal(kind))
+
+
+def is_whole_type(kind: pa.DataType) -> bool:
+    """Whether a column of this type has one whole number or bool in each row."""
+    return bool(types.is_integer(kind) or types.is_boolean(kind))
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -71,7 +73,8 @@ def is_image(kind: pa.DataType) -> bool:
     return bool(types.is_binary(data) or types.is_large_binary(data))
 
 
-def _leaf_type(kind: pa.DataType) -> pa.DataType:
+def find_leaf_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type of the elements of lists of this type, which may be nested."""
     while is_list(kind):
         kind = kind.value_type
     return kind

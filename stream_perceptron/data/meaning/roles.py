@@ -1,107 +1,122 @@
-"""Resolve the roles of columns in the same way for CSV, Arrow and JSON."""
+"""What the names of columns and keys mean: their roles."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+import sys
+from collections.abc import Sequence
 
-from stream_perceptron.data.naming import (
-    LABEL_NAMES,
-    find_column,
-    quote_names,
-    suggest_similar_name,
-)
-from stream_perceptron.data.schema import ReadOptions, Schema
-from stream_perceptron.errors import SampleError, SourceError
-from stream_perceptron.model.vocabulary import find_duplicates
+from stream_perceptron.data.layout import Layout, compiled
+from stream_perceptron.data.naming import LABEL_NAMES, quote_names
+from stream_perceptron.data.request import ReadRequest
+from stream_perceptron.data.schema import ReadOptions
+from stream_perceptron.encoders import PIXEL_COLUMNS
+from stream_perceptron.errors import SourceError
 
-_MAX_COLUMNS = 2**20
+UNKNOWN: int = compiled.UNKNOWN
+IGNORE: int = compiled.IGNORE
+CELL: int = compiled.CELL
+CATEGORICAL: int = compiled.CATEGORICAL
+LABEL: int = compiled.LABEL
+WEIGHT: int = compiled.WEIGHT
+VECTOR: int = compiled.VECTOR
+
+_MAX_LABEL_RECORDS = 100  # records in which the label may be found
+_NO_LIMIT = sys.maxsize >> 32
 _COMBINABLE_ROLES = {"ignore", "join", "position"}  # roles whose columns are not features anyway
 
 
-def resolve_positions(options: ReadOptions, schema: Schema) -> ReadOptions:
-    """Return the read options with positions replaced by the names of columns.
+class Roles:
+    """The roles of columns and keys: those that options name, and the label that a record shows.
 
-    Positions refer to the first source with named columns; other sources may order their columns
-    differently. JSON keys have no positions, except for the label's key.
-    """
-    label = options.label and (schema.label or options.label)
-    if not schema.columns:
-        return replace(options, label=label)
-
-    def resolve_name(requested: str) -> str:
-        return find_column(requested, schema.columns) or requested
-
-    return replace(
-        options,
-        label=label,
-        weight=options.weight and resolve_name(options.weight),
-        join=options.join and resolve_name(options.join),
-        ignore=tuple(map(resolve_name, options.ignore)),
-        position=tuple(map(resolve_name, options.position)),
-        categorical=tuple(map(resolve_name, options.categorical)),
-    )
-
-
-def resolve_columns(
-    options: ReadOptions, names: Sequence[str], where: str, to_learn: bool, has_names: bool = True
-) -> ReadOptions:
-    """Return the read options with the exact names of columns and of the label column.
-
-    Only the label can be given by its position, unless the columns have no names of their own.
-    Columns may be missing if rows are only predicted. If labels are joined with samples, the label
-    may be in another source, and a source may have only labels and IDs.
-
-    Raises
-    ------
-    SourceError
-        If a column is missing, or several could be the label.
+    Attributes
+    ----------
+    actions
+        What to do with the cells under each path that options name.
+    default
+        What to do with the cells of other keys; UNKNOWN if they are reported.
+    found_labels
+        The key that a record has shown to be the label, if one has.
+    candidates
+        The names, in lower case, that a key of the label may have; empty if the label is known.
+    label_records
+        The number of records in which the label may be found.
+    unknown_names
+        Names that are ignored because the model lacks them.
+    unused_names
+        Names that are ignored because rows are lists.
 
     """
-    options = options.join_names(names)
-    learns_features = to_learn and not (options.has_join and _has_no_features(options, names))
 
-    def resolve_column(
-        role: str, requested: str, is_required: bool = learns_features, purpose: str = ""
-    ) -> str | None:
-        resolved = find_column(requested, names, not has_names or role == "label ")
-        if resolved is None and is_required:
+    def __init__(
+        self, layout: Layout, request: ReadRequest, source_name: str, is_raw: bool
+    ) -> None:
+        options, schema = layout.read_options, request.schema
+        self._source_name, self._is_list = source_name, layout.is_list
+        self._known_columns = {*schema.columns, *request.string_columns}
+        self._given_label = layout.label
+        self.found_labels: list[str] = []
+        self.unknown_names: dict[str, None] = {}
+        self.unused_names: dict[str, None] = {}
+        self.actions = {
+            **dict.fromkeys(() if layout.is_list else options.categorical, CATEGORICAL),
+            **dict.fromkeys((*layout.ignored, *options.roles), IGNORE),
+        }
+        for path, action in ((options.weight, WEIGHT), (layout.label, LABEL), (layout.key, VECTOR)):
+            if path is not None:
+                self.actions[path] = action
+        if layout.key in PIXEL_COLUMNS and not layout.columns:
+            self.actions |= dict.fromkeys(PIXEL_COLUMNS, VECTOR)
+        self.default = IGNORE if is_raw else CELL
+        if layout.is_list or (schema.columns and not request.to_learn):
+            self.default = UNKNOWN
+        self.candidates: tuple[str, ...] = ()
+        self.label_records = 0
+        if not layout.columns and not layout.is_encoded and schema.label is None:
+            self.candidates, self.label_records = LABEL_NAMES, _NO_LIMIT
+            if layout.label is not None:
+                self.candidates = (layout.label.lower(),)  # written in another letter case
+            elif request.to_learn and not options.has_join:
+                self.label_records = max(0, _MAX_LABEL_RECORDS - request.n_records)
+
+    def find_action(self, path: str, has_feature: bool) -> int:
+        """Return what to do with cells under a path; report a path that the model does not use."""
+        if path in self.actions:
+            return self.actions[path]
+        if self._is_list:
+            self.unused_names[path] = None
+            return IGNORE
+        if self.default != UNKNOWN:
+            return self.default
+        if path in self._known_columns or has_feature:
+            return CELL
+        self.unknown_names[path] = None
+        return IGNORE
+
+    @property
+    def label(self) -> str | None:
+        """The label column or key; None if no record has shown it."""
+        return self.found_labels[0] if self.found_labels else self._given_label
+
+    def set_label(self, path: str) -> None:
+        """Set the key of the label, as a record shows.
+
+        Raises
+        ------
+        SourceError
+            If the record has shown another key.
+
+        """
+        if self.found_labels:
+            names = quote_names([*self.found_labels, path])
             raise SourceError(
-                f"{where}: there is no {role}column {requested!r}{purpose} among "
-                f"{quote_names(names)}{suggest_similar_name(requested, names)}"
+                f"{self._source_name}: {names} could each be the label: choose one with --label, "
+                "and --ignore the others"
             )
-        return resolved
+        self.found_labels.append(path)
 
-    def resolve_all(role: str, requested: Sequence[str]) -> tuple[str, ...]:
-        resolved = [resolve_column(role, name) for name in requested]
-        return tuple(name for name in resolved if name is not None)
-
-    resolved = replace(
-        options,
-        weight=None if options.weight is None else resolve_column("weight ", options.weight),
-        join=None if options.join is None else resolve_column("join ", options.join, to_learn),
-        position=resolve_all("position ", options.position),
-        ignore=resolve_all("", options.ignore),
-        categorical=resolve_all("", options.categorical),
-        keep=tuple(
-            str(resolve_column("", name, is_required=True, purpose=" to keep"))
-            for name in options.keep
-        ),
-    )
-    label = options.label
-    if label is not None:
-        if options.has_join and not options.is_label_required:
-            return replace(resolved, label=find_column(label, names))
-        label = resolve_column("label ", label, learns_features or options.is_label_required)
-        resolved = replace(resolved, label=label or options.label)
-    if to_learn:
-        require_one_role(resolved, where)
-    if label is not None:
-        return resolved
-    try:
-        return replace(resolved, label=find_default_label(resolved, names))
-    except SampleError as error:
-        raise SourceError(f"{where}: columns {error}") from None
+    def truncate(self, n: int) -> None:
+        """Remove all found labels after the first n."""
+        del self.found_labels[n:]
 
 
 def require_one_role(options: ReadOptions, where: str) -> None:
@@ -128,76 +143,3 @@ def require_one_role(options: ReadOptions, where: str) -> None:
                     f"{where}: column {column!r} cannot be in both --{role} and --{first}: choose "
                     "one"
                 )
-
-
-def _has_no_features(options: ReadOptions, names: Sequence[str]) -> bool:
-    """Whether a source has only columns with roles, such as the label, and no features."""
-    label = options.label and find_column(options.label, names)
-    requested = (*options.ignore, *options.position, *filter(None, (options.weight, options.join)))
-    used_columns = {find_column(name, names) for name in requested}
-    free = [name for name in names if name not in {label, *used_columns}]
-    if options.label is None:
-        free = [name for name in free if name.strip().lower() not in LABEL_NAMES]
-    return not free
-
-
-def find_default_label(options: ReadOptions, names: Iterable[str]) -> str | None:
-    """Return the name of the default label column, such as target, or None.
-
-    Raises
-    ------
-    SampleError
-        If several names could be the label.
-
-    """
-    used_columns = {*options.roles, *options.categorical}
-    lower_names = {name: name.strip().lower() for name in names if name not in used_columns}
-    candidates = [name for name, text in lower_names.items() if text in LABEL_NAMES]
-    if len(candidates) > 1:
-        candidates.sort(key=lambda name: LABEL_NAMES.index(lower_names[name]))
-        raise SampleError(
-            f"{quote_names(candidates)} could each be the label: choose one with --label, and "
-            "--ignore the others"
-        )
-    return candidates[0] if candidates else None
-
-
-def require_distinct_names(names: Sequence[str], where: str) -> None:
-    """Check that a table does not have too many columns, or two of one name.
-
-    Raises
-    ------
-    SourceError
-        If it does.
-
-    """
-    if len(names) > _MAX_COLUMNS:
-        raise SourceError(
-            f"{where}: more than {_MAX_COLUMNS:,} columns ({len(names):,}): write rows as LIBSVM"
-        )
-    for duplicate in find_duplicates(list(names))[:1]:
-        first, second, *_ = (i for i, name in enumerate(names, 1) if name == duplicate)
-        raise SourceError(
-            f"{where}: columns {first} and {second} are both called {duplicate!r}: rename one"
-        )
-
-
-def name_columns(
-    read_options: ReadOptions, schema: Schema, n: int, label_position: int, where: str
-) -> list[str]:
-    """Return names for n unnamed columns, based on their roles and the model's features."""
-    placeholders = [f"column {i + 1}" for i in range(n)]
-    options = resolve_columns(read_options, placeholders, where, False, has_names=False)
-    free = [name for name in placeholders if name != options.label and name not in options.roles]
-    known = schema.features
-    names = dict(zip(placeholders, placeholders, strict=True))
-    if options.label is not None:
-        names[options.label] = schema.label or LABEL_NAMES[0]
-    elif len(free) != len(known) and free:
-        label = placeholders[label_position - 1]
-        label = label if label in free else free[0]
-        free.remove(label)
-        names[label] = schema.label or LABEL_NAMES[0]
-    features = known if len(free) == len(known) else [f"x{i}" for i in range(len(free))]
-    names |= zip(free, features, strict=True)
-    return list(names.values())

@@ -193,4 +193,30 @@ static inline const uint8_t *read_short_integer(const uint8_t *p, uint8_t stop, 
     return p;
 }
 
+static inline const uint8_t *skip_digits(const uint8_t *p, const uint8_t *end) {
+    while (p < end && *p >= '0' && *p <= '9') p++;
+    return p;
+}
+
+/* Return whether a string is a number, even if `read_number` cannot round it with certainty. */
+static inline int is_decimal(const uint8_t *p, const uint8_t *end) {
+    if (p < end && (*p == '+' || *p == '-')) p++;
+    const uint8_t *start = p;
+    p = skip_digits(p, end);
+    ptrdiff_t n = p - start;
+    if (p < end && *p == '.') {
+        start = ++p;
+        p = skip_digits(p, end);
+        n += p - start;
+    }
+    if (n == 0) return 0;
+    if (p < end && (*p | 32) == 'e') {
+        if (++p < end && (*p == '+' || *p == '-')) p++;
+        start = p;
+        p = skip_digits(p, end);
+        if (p == start) return 0;
+    }
+    return p == end;
+}
+
 #endif

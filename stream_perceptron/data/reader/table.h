@@ -12,23 +12,24 @@ typedef struct {
     uint64_t head, tail;    /* the first and the last eight bytes */
     uint32_t begin, length; /* in the pool */
     int32_t parent;         /* the entry of the object or column; -1 for none */
-    int32_t next;           /* the entry that last followed this one in a record; of a feature, its column */
+    int32_t next;           /* the entry that last followed this one in a record; -1 for none */
+    int32_t column;         /* of a feature: the first column that had it; -1 for none */
     uint32_t stamp;         /* the serial number of the last record with this entry; 0 for none */
     int32_t id;             /* of a feature or a label */
-    int32_t slot;           /* where the content is kept; -1 for nowhere */
+    int32_t kept;           /* the index among the kept cells; -1 for none */
     int32_t path;           /* of a column or key: the entry of its path */
     int32_t respelling;     /* of a key: another key with its path; of a path: its first key; -1 for none */
     int32_t n_strings;      /* of a path: the number of features that its strings have added */
     uint8_t action;
-    uint8_t members;        /* what to do with the members of an object */
-    uint8_t reported;       /* what has been reported about a column */
+    uint8_t noted;          /* what has been noted about a column, as bits */
     uint8_t has_occurred;   /* of a path: whether a record has had its key */
+    uint8_t has_named;      /* of a path: whether options name paths below it */
 } Entry;
 
 typedef struct {
     uint8_t *pool; /* the spellings, one after another */
     Entry *entries;
-    uint32_t *slots; /* (2 * room,), the index of an entry plus 1; 0 for none */
+    uint32_t *buckets; /* (2 * room,), the index of an entry plus 1; 0 for none */
     ptrdiff_t n, room, pool_size, pool_room;
 } Table;
 
@@ -67,17 +68,17 @@ static inline int equals(const Table *t, ptrdiff_t i, int32_t parent, uint64_t h
            (length <= 16 || memcmp(t->pool + e->begin + 8, p + 8, length - 16) == 0);
 }
 
-static ptrdiff_t find_slot(const Table *t, int32_t parent, uint64_t head, uint64_t tail,
+static ptrdiff_t find_bucket(const Table *t, int32_t parent, uint64_t head, uint64_t tail,
                            const uint8_t *p, ptrdiff_t length) {
     uint64_t probe = hash_bytes(parent, head, tail, p, length);
     for (;; probe++) {
         const ptrdiff_t i = probe & (2 * t->room - 1);
-        if (!t->slots[i] || equals(t, t->slots[i] - 1, parent, head, tail, p, length)) return i;
+        if (!t->buckets[i] || equals(t, t->buckets[i] - 1, parent, head, tail, p, length)) return i;
     }
 }
 
-static ptrdiff_t slot_of(const Table *t, const Entry *e) {
-    return find_slot(t, e->parent, e->head, e->tail, t->pool + e->begin, e->length);
+static ptrdiff_t bucket_of(const Table *t, const Entry *e) {
+    return find_bucket(t, e->parent, e->head, e->tail, t->pool + e->begin, e->length);
 }
 
 /* Resize a block of memory, given the address of its pointer; return 0 if memory runs out. */
@@ -90,29 +91,29 @@ static int resize(void *block, size_t size) {
 static int grow_table(Table *t) {
     const ptrdiff_t room = t->room ? 2 * t->room : 64;
     if (room > INT32_MAX || !resize(&t->entries, room * sizeof(Entry)) ||
-        !resize(&t->slots, 2 * room * sizeof(uint32_t)))
+        !resize(&t->buckets, 2 * room * sizeof(uint32_t)))
         return 0;
     t->room = room;
-    memset(t->slots, 0, 2 * room * sizeof(uint32_t));
-    for (ptrdiff_t i = 0; i < t->n; i++) t->slots[slot_of(t, &t->entries[i])] = i + 1;
+    memset(t->buckets, 0, 2 * room * sizeof(uint32_t));
+    for (ptrdiff_t i = 0; i < t->n; i++) t->buckets[bucket_of(t, &t->entries[i])] = i + 1;
     return 1;
 }
 
 /* Return the entry of a spelling, or -1. Bytes up to `limit` may be read. */
-static ptrdiff_t find_entry(const Table *t, int32_t parent, const uint8_t *p, ptrdiff_t length,
+static inline ptrdiff_t find_entry(const Table *t, int32_t parent, const uint8_t *p, ptrdiff_t length,
                             const uint8_t *limit) {
     const uint64_t head = load_head(p, length, limit), tail = load_tail(p, length);
-    return (ptrdiff_t)t->slots[find_slot(t, parent, head, tail, p, length)] - 1;
+    return (ptrdiff_t)t->buckets[find_bucket(t, parent, head, tail, p, length)] - 1;
 }
 
 /* Return the entry of a spelling; add one if there is none. Return -1 if memory runs out. Bytes up to
    `limit` may be read. */
-static ptrdiff_t intern(Table *t, int32_t parent, const uint8_t *p, ptrdiff_t length,
+static inline ptrdiff_t intern(Table *t, int32_t parent, const uint8_t *p, ptrdiff_t length,
                         const uint8_t *limit) {
     if (t->n == t->room && !grow_table(t)) return -1;
     const uint64_t head = load_head(p, length, limit), tail = load_tail(p, length);
-    const ptrdiff_t slot = find_slot(t, parent, head, tail, p, length);
-    if (t->slots[slot]) return t->slots[slot] - 1;
+    const ptrdiff_t bucket = find_bucket(t, parent, head, tail, p, length);
+    if (t->buckets[bucket]) return t->buckets[bucket] - 1;
     if (t->pool_size + length > t->pool_room) {
         const ptrdiff_t room = 2 * (t->pool_size + length) + 1024;
         if (room > UINT32_MAX || !resize(&t->pool, room)) return -1;
@@ -120,17 +121,18 @@ static ptrdiff_t intern(Table *t, int32_t parent, const uint8_t *p, ptrdiff_t le
     }
     if (length) memcpy(t->pool + t->pool_size, p, length);
     t->entries[t->n] = (Entry){.head = head, .tail = tail, .begin = t->pool_size, .length = length,
-                               .parent = parent, .next = -1, .id = -1, .slot = -1, .path = -1, .respelling = -1};
+                               .parent = parent, .next = -1, .column = -1, .id = -1, .kept = -1, .path = -1,
+                               .respelling = -1};
     t->pool_size += length;
-    t->slots[slot] = t->n + 1;
+    t->buckets[bucket] = t->n + 1;
     return t->n++;
 }
 
-/* Remove all entries after the first n, starting with the last, on whose slot no other depends. */
+/* Remove all entries after the first n, starting with the last, on whose bucket no other depends. */
 static void truncate_table(Table *t, ptrdiff_t n) {
     for (; t->n > n; t->n--) {
         const Entry *e = &t->entries[t->n - 1];
-        t->slots[slot_of(t, e)] = 0;
+        t->buckets[bucket_of(t, e)] = 0;
         t->pool_size = e->begin;
     }
 }

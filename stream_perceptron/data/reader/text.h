@@ -45,6 +45,26 @@ static int add_bytes(Buffer *b, const void *from, ptrdiff_t n) {
     return 1;
 }
 
+/* --- Bytes */
+
+static inline const uint8_t *skip_spaces(const uint8_t *p) {
+    while (*p == ' ' || *p == '\t' || *p == '\r') p++;
+    return p;
+}
+
+/* Skip bytes from `min_byte` to 126 that are neither `stop` nor `other_stop`, eight at a time. */
+static inline const uint8_t *skip_plain(const uint8_t *p, const uint8_t *limit, uint64_t stop,
+                                        uint64_t other_stop, uint64_t min_byte) {
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    for (;; p += 8) {
+        const uint64_t word = load_word(p, limit);
+        const uint64_t stops = word ^ stop * ones, other_stops = word ^ other_stop * ones;
+        uint64_t is_stop = ((stops - ones) & ~stops) | ((other_stops - ones) & ~other_stops);
+        is_stop = (is_stop | (word - min_byte * ones) | (word + ones) | word) & HIGH_BITS;
+        if (is_stop) return p + (__builtin_ctzll(is_stop) >> 3);
+    }
+}
+
 /* --- UTF-8 */
 
 /* Return the end of a non-ASCII character in UTF-8; NULL if the character is invalid. */
@@ -226,6 +246,15 @@ static int use_part(Buffer *name, UseFeature use, void *self, const char *label,
                         add_bytes(name, digits + is_short, n_digits) && use(self, name, value);
     name->n = n;
     return is_used;
+}
+
+/* Add the decimal of an index, which is not negative. */
+static int add_index(Buffer *b, int32_t i) {
+    char digits[10];
+    int n = 0;
+    do digits[9 - n++] = (char)('0' + i % 10);
+    while (i /= 10);
+    return add_bytes(b, digits + 10 - n, n);
 }
 
 /* --- Words */

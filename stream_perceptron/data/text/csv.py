@@ -2,23 +2,57 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import islice
+from typing import NamedTuple
 
-from stream_perceptron.data.layout import CSV, Layout
-from stream_perceptron.data.meaning import roles
-from stream_perceptron.data.meaning.tables import find_table_layout
+from stream_perceptron.data.layout import Layout, compiled
+from stream_perceptron.data.meaning.tables import (
+    find_table_layout,
+    name_columns,
+    require_distinct_names,
+    resolve_columns,
+)
 from stream_perceptron.data.naming import LABEL_NAMES, find_column
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions
-from stream_perceptron.data.text.records import DELIMITERS, Dialect, complete_record
-from stream_perceptron.data.values import is_number, is_number_or_bool
+from stream_perceptron.data.text.blocks import MAX_LINE_BYTES
+from stream_perceptron.data.text.format import LineFormat
+from stream_perceptron.data.values import DECIMAL_COMMA, is_number_or_bool, spells_number
 from stream_perceptron.encoders import is_date
-from stream_perceptron.errors import SampleError, SourceError
+from stream_perceptron.errors import Reason, SampleError, SourceError
+
+_MAX_RECORD_LINES = 64  # as in csv.h
+DELIMITERS = ",\t;|"  # those that are detected
+
+csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))  # a field may be a whole record
 
 
-class CsvFormat:
+class Dialect(NamedTuple):
+    """The delimiter and the decimal separator of CSV data."""
+
+    delimiter: str = ","  # consecutive spaces count as one delimiter
+    decimal: str = "."
+
+    def split(self, line: str, strict: bool = False) -> list[str]:
+        """Split a line, which may contain quotes, into fields; a blank line has none."""
+        is_space = self.delimiter == " "
+        lines = [line.strip(" ") if is_space else line]
+        reader = csv.reader(
+            lines, delimiter=self.delimiter, skipinitialspace=is_space, strict=strict
+        )
+        return next(reader, [])
+
+    def replace_decimal_comma(self, field: str) -> str:
+        """Return a field with a decimal comma replaced by a decimal point."""
+        has_comma = self.decimal == "," and DECIMAL_COMMA.fullmatch(field)
+        return field.replace(",", ".") if has_comma else field
+
+
+class CsvFormat(LineFormat):
     """The dialect, header and number of fields, detected from the first record.
 
     The record begins with the first line, and may extend over the lines that follow it.
@@ -30,7 +64,8 @@ class CsvFormat:
 
     """
 
-    has_comments = False
+    scanner = compiled.CSV
+    has_typed_cells = False
 
     def __init__(
         self,
@@ -52,11 +87,12 @@ class CsvFormat:
             delimiter = delimiter if delimiter in outside_quotes else ","
         record, n_lines = complete_record(first_line, record.split("\n")[1:], delimiter)
         self.is_incomplete &= n_lines == 0
-        self.dialect = Dialect(delimiter, decimal or ("," if delimiter == ";" else "."))
-        fields = self.dialect.split(record)  # quoting errors are tolerated
-        fields = [self.dialect.replace_decimal_comma(field).strip() for field in fields]
+        self._dialect = Dialect(delimiter, decimal or ("," if delimiter == ";" else "."))
+        self.delimiter, self.decimal = map(str.encode, self._dialect)
+        fields = self._dialect.split(record)  # quoting errors are tolerated
+        fields = [self._dialect.replace_decimal_comma(field).strip() for field in fields]
         # A header may have numbers or dates if it names a label: pandas names columns 0, 1, 2, ...
-        numbers = [field for field in fields if is_number(field)]
+        numbers = [field for field in fields if spells_number(field)]
         others = [f for f in fields if f and not is_number_or_bool(f) and not is_date(f)]
         names_label = any(field.lower() in LABEL_NAMES for field in others)
         counts = [[str(i) for i in range(start, start + len(numbers))] for start in (0, 1)]
@@ -67,7 +103,7 @@ class CsvFormat:
         self._n_fields = len(fields)
         self._label_position = fields.index(others[0]) + 1 if len(others) == 1 else 1
 
-    def find_layout(self, request: ReadRequest, where: str, lines: Iterable[bytes]) -> Layout:
+    def find_layout(self, request: ReadRequest, where: str) -> Layout:
         """Return the layout of the records.
 
         Without a header, the columns are those of the first source that had a header. If no source
@@ -77,9 +113,8 @@ class CsvFormat:
         """
         names, options = self._resolve_columns(request, where)
         return find_table_layout(
-            request, options, names, where, record_format=CSV, has_column_names=self.has_header,
-            dialect=self.dialect,
-        )  # fmt: skip
+            request, options, names, where, record_format=self, has_column_names=self.has_header
+        )
 
     def _resolve_columns(self, request: ReadRequest, where: str) -> tuple[list[str], ReadOptions]:
         """Return the names of the columns, and the read options with these names."""
@@ -89,7 +124,7 @@ class CsvFormat:
                 names = list(schema.match_columns(self._n_fields))
             except SampleError as error:
                 raise SourceError(f"{where}: row 1: {error}") from None
-            read_options = roles.resolve_columns(options, schema.columns, where, to_learn=False)
+            read_options = resolve_columns(options, schema.columns, where, to_learn=False)
             label = schema.label if schema.label in names else None
             if options.is_label_required:
                 label = find_column(str(options.label), names)
@@ -97,10 +132,92 @@ class CsvFormat:
             if missing:
                 raise SourceError(f"{where}: there is no column {missing[0]!r} to keep in its rows")
             return names, replace(read_options, label=label)
-        names = self.header or roles.name_columns(
+        names = self.header or name_columns(
             options, schema, self._n_fields, self._label_position, where
         )
-        roles.require_distinct_names(names, where)
-        return names, roles.resolve_columns(
+        require_distinct_names(names, where)
+        return names, resolve_columns(
             options, names, where, request.to_learn, has_names=self.has_header
         )
+
+    def decode(self, kind: int, content: bytes) -> object:
+        text = content.decode()
+        if text.startswith('"'):
+            text = text[1:-1].replace('""', '"')
+        if kind == compiled.NUMBER:
+            return float(self._dialect.replace_decimal_comma(text))
+        if kind == compiled.BOOL:
+            return text.strip().lower() == "true"
+        return None if kind == compiled.NUL else text
+
+    def decode_label(self, kind: int, content: bytes) -> str:
+        text = str(self.decode(compiled.TEXT, content))
+        return self._dialect.replace_decimal_comma(text).strip()
+
+    def explain(self, record: bytes) -> Reason:
+        text = record.decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
+        n = len(split_record(text, self._dialect))
+        if n == self._n_fields:
+            return Reason("it has a quote or a carriage return in the wrong place")
+        text = f"it has {n:,} field{'s' * (n != 1)}, not {self._n_fields:,}"
+        return Reason(text, "field_count")
+
+
+def split_record(record: str, dialect: Dialect) -> list[str]:
+    """Split a record, given without its newline, into fields.
+
+    Raises
+    ------
+    SampleError
+        If quotes or carriage returns are in the wrong places.
+
+    Examples
+    --------
+    >>> split_record('1,"a ""b"", c"', Dialect()), split_record("a  b c ", Dialect(" "))
+    (['1', 'a "b", c'], ['a', 'b', 'c'])
+
+    """
+    try:
+        return dialect.split(record, strict=True)
+    except csv.Error:
+        if record.count('"') % 2:
+            raise SampleError("it has an open quote") from None
+        if "\r" in record:
+            raise SampleError("it has a carriage return before its end") from None
+        raise SampleError("it has a quote in the wrong place") from None
+
+
+def has_open_quote(record: str, delimiters: str = DELIMITERS) -> bool:
+    """Whether a field begins with a quote that is not closed; the delimiter is any of `delimiters`.
+
+    Examples
+    --------
+    >>> has_open_quote('1,"two'), has_open_quote('1,two"')
+    (True, False)
+
+    """
+    any_of, quoted = re.escape(delimiters), r'"(?:[^"]|"")*'
+    field = rf'(?:{quoted}"|(?!")[^{any_of}]*)'
+    return bool(re.fullmatch(rf"(?:{field}[{any_of}])*{quoted}", record))
+
+
+def complete_record(line: str, following: Iterable[str], delimiters: str) -> tuple[str, int]:
+    """Return the CSV record that begins with a line, and the number of its lines.
+
+    The delimiter is any of `delimiters`. If a quote stays open for 64 lines, the record is the line
+    alone; if the lines end before, the record is incomplete, and the number is 0.
+
+    Examples
+    --------
+    >>> complete_record('a;"two', ['lines";b', "c"], ",;"), complete_record('"a', ["b"], ",;")
+    (('a;"two\\nlines";b', 2), ('"a', 0))
+
+    """
+    record, n = line, 1
+    lines = islice(following, _MAX_RECORD_LINES - 1)
+    while has_open_quote(record, delimiters):
+        following_line = next(lines, None)
+        if following_line is None:
+            return line, int(n == _MAX_RECORD_LINES)
+        record, n = f"{record}\n{following_line}", n + 1
+    return record, n

@@ -7,52 +7,29 @@ import shlex
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from itertools import chain, islice
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 
 from stream_perceptron.data.batch import Batch, Lines
-from stream_perceptron.data.input.bytes import FIRST_READ_BYTES, ByteInput
+from stream_perceptron.data.input.bytes import ByteInput
 from stream_perceptron.data.input.positions import WINDOW, FilePosition, Span
-from stream_perceptron.data.layout import CSV, Layout
+from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.source import Batches, Source
-from stream_perceptron.data.text.records import MAX_LINE_BYTES, has_open_quote
+from stream_perceptron.data.text.blocks import MAX_LINE_BYTES, LineBlock, read_blocks
+from stream_perceptron.data.text.csv import CsvFormat, has_open_quote
+from stream_perceptron.data.text.format import LineFormat
+from stream_perceptron.data.text.jsonl import JsonFormat
+from stream_perceptron.data.text.libsvm import LibsvmFormat
 from stream_perceptron.errors import SourceError
 
-_MAX_SILENCE = 0.25  # seconds without data after which a pipe yields None
-_MAX_READ_BYTES = 2**21  # the size up to which reads grow, unless a line is longer
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANK_LINES = (b"\n", b"\r\n")
 _PAIR = r"[^\s:,;]+:[^\s,;]+"
 _LIBSVM = re.compile(rf"(?:\S+|{_PAIR})(?:\s+{_PAIR})+\s*(?:#.*)?|{_PAIR}\s*")
 _OPEN_QUOTE = "it ends within a quoted cell"
-
-
-class Block(NamedTuple):
-    """Whole lines."""
-
-    data: bytes
-    source_size: int  # the number of bytes in the source; a newline may have been added to `data`
-
-
-class LineFormat(Protocol):
-    """A text format, detected from the first line."""
-
-    has_comments: bool  # whether lines that begin with # are skipped
-    n_header_lines: int  # the lines of the header, from the first that is not blank
-    is_incomplete: bool  # whether the data end within the first record
-
-    def find_layout(self, request: ReadRequest, where: str, lines: Iterable[bytes]) -> Layout:
-        """Return the layout of the records, given the first lines that are not blank.
-
-        Raises
-        ------
-        SourceError
-            If the source does not fit the model or lacks a required column.
-
-        """
 
 
 class TextSource(Source):
@@ -62,8 +39,8 @@ class TextSource(Source):
         super().__init__(stream)
         self._file_format = file_format  # None to detect it
         # The first blocks, as far as they have been needed, and those that follow them.
-        self._first_blocks: list[Block] = []
-        self._blocks: Iterable[Block | None] = ()
+        self._first_blocks: list[LineBlock] = []
+        self._blocks: Iterable[LineBlock | None] = ()
         if self.is_stream:
             # The end of the rows that were read.
             self._position = _TextPosition(_skip_byte_order_mark(stream))
@@ -85,7 +62,7 @@ class TextSource(Source):
 
     # --- The first records
 
-    def _iter_first_blocks(self) -> Iterator[Block]:
+    def _iter_first_blocks(self) -> Iterator[LineBlock]:
         """Yield the first blocks as they arrive, and keep them."""
         yield from self._first_blocks
         for block in self._blocks:
@@ -131,13 +108,11 @@ class TextSource(Source):
         self._format = self._detect_format(request.read_options)
         if self._format.is_incomplete and request.to_learn and not self.is_stream:
             self.n_unread_bytes = sum(block.source_size for block in self._first_blocks)
-            return Layout(CSV, request.read_options)
+            return Layout(self._format, request.read_options, is_empty=True)
         data_lines = islice(self._iter_first_lines(), self._format.n_header_lines, None)
-        lines = (line for line in data_lines if line not in _BLANK_LINES)
-        first = next(lines, None)
-        if first is not None:
-            return self._format.find_layout(request, self.name, chain([first], lines))
-        return Layout(CSV, request.read_options)
+        if all(line in _BLANK_LINES for line in data_lines):
+            return Layout(self._format, request.read_options, is_empty=True)
+        return self._format.find_layout(request, self.name)
 
     def peek_batches(self, batches: Batches) -> Iterator[Batch | None]:
         return self._read(batches, self._iter_first_blocks(), _TextPosition(0))
@@ -161,7 +136,7 @@ class TextSource(Source):
         yield from self._read(batches, read_blocks(stream, begin), position)
 
     def _read(
-        self, batches: Batches, blocks: Iterable[Block | None], position: _TextPosition
+        self, batches: Batches, blocks: Iterable[LineBlock | None], position: _TextPosition
     ) -> Iterator[Batch | None]:
         """Yield the rows in `blocks`, whose first block begins at `position`."""
         n_header_lines = self._format.n_header_lines if position.offset == 0 else 0
@@ -190,35 +165,39 @@ class TextSource(Source):
             begin = 0
             while begin < len(data):
                 batches.before_read()
-                read = batches.columns.read(data, begin, batches.max_rows, is_last)
-                if read.end == begin:
-                    break
-                begin = read.end
+                columns, start = batches.columns, begin
+                records = columns.read(columns.reader.read, data, start, batches.max_rows, is_last)
+                begin = records.end
                 n_bytes = min(position.offset + begin, position.end)
                 position.n_record_bytes = position.header_size + n_bytes
-                if read.n:
-                    yield from self._yield_batch(batches, data, read, position)
+                if records.n:
+                    yield from self._yield_batch(batches, data, records, position)
+                if not batches.adopt_layout() and begin == start:
+                    break
             position.move(data, begin)
             rest = data[begin:]
         if self._format.has_comments and not self.is_stream:
             self.n_unread_bytes = position.end - position.last_end
 
     def _yield_batch(
-        self, batches: Batches, data: bytes, read: Any, position: _TextPosition
+        self, batches: Batches, data: bytes, records: Any, position: _TextPosition
     ) -> Iterator[Batch | None]:
         """Yield a batch of the records that were read.
 
         The last row of a file is left out if it has no newline and cannot be read, because it may
         be incomplete.
         """
-        ends = None if self.is_stream else np.minimum(read.ends + position.offset, position.end)
+        ends = None if self.is_stream else np.minimum(records.ends + position.offset, position.end)
         begin = position.last_end
         if ends is not None:
             position.last_end = int(ends[-1])
         batch = batches.build(
-            read, Lines(data, read.begins, read.ends), self._get_span(position, data), ends
+            records,
+            Lines(data, records.begins, records.ends),
+            self._get_span(position, data),
+            ends,
         )
-        lacks_newline = read.end == len(data) and position.end < position.offset + len(data)
+        lacks_newline = records.end == len(data) and position.end < position.offset + len(data)
         is_left = lacks_newline and batches.request.leaves_incomplete_record
         if ends is None or not is_left or len(batch) - 1 not in batch.rejected:
             yield batch
@@ -245,7 +224,7 @@ class TextSource(Source):
         )
 
 
-_END_BLOCK = Block(b"", 0)
+_END_BLOCK = LineBlock(b"", 0)
 
 
 class _TextPosition:
@@ -276,47 +255,6 @@ class _TextPosition:
         last = data[max(0, size - WINDOW) : size]
         self.bytes_before = (self.bytes_before + last)[-WINDOW:]
         self.offset = min(self.offset + size, self.end)
-
-
-def read_blocks(stream: ByteInput, begin: int) -> Iterator[Block | None]:
-    """Yield blocks of whole lines as they arrive, and None while a pipe is silent.
-
-    The first block begins at byte `begin` of the source. A newline is added to the last line if it
-    has none. An interrupt ends the blocks, even within a line.
-
-    Raises
-    ------
-    SourceError
-        If a line is longer than 16 MiB.
-
-    """
-    size, line = FIRST_READ_BYTES, b""  # an unfinished line
-    while True:
-        if not stream.wait(_MAX_SILENCE):
-            if stream.is_interrupted:
-                return
-            yield None
-            continue
-        data = stream.read_ready(size)
-        if not data:
-            break
-        if len(data) == size:
-            size = min(2 * size, max(_MAX_READ_BYTES, len(line)))
-        first_end = data.find(b"\n") + 1
-        if len(line) + (first_end or len(data)) > MAX_LINE_BYTES:
-            raise SourceError(
-                f"{stream.name}: the line at byte {begin + 1:,} is longer than "
-                f"{MAX_LINE_BYTES // 2**20} MiB"
-            )
-        end = data.rfind(b"\n") + 1
-        if end:
-            block, line = line + data[:end], data[end:]
-            begin += len(block)
-            yield Block(block, len(block))
-        else:
-            line += data
-    if line:
-        yield Block(line + b"\n", len(line))
 
 
 def _resume(stream: ByteInput, position: FilePosition) -> _TextPosition:
@@ -375,20 +313,13 @@ def _choose_format(
     if file_format is None and options.delimiter is not None and options.delimiter in first_line:
         file_format = "csv"
     file_format = file_format or _detect_text_format(first_line, where)
-    # Lazy imports: most runs read one format.
     if file_format == "jsonl":
         if re.match(r"\s*\[\s*(\{|$)", first_line):
             text = f"{where}: a JSON array of objects: to write one object per line"
             raise SourceError(text, [f"jq -c '.[]' {shlex.quote(where)}"])
-        from stream_perceptron.data.text.jsonl import JsonFormat
-
         return JsonFormat()
     if file_format == "libsvm":
-        from stream_perceptron.data.text.libsvm import LibsvmFormat
-
         return LibsvmFormat()
-    from stream_perceptron.data.text.csv import CsvFormat
-
     return CsvFormat(first_line, options.delimiter, options.decimal, map(_decode_line, following))
 
 

@@ -25,6 +25,7 @@
 #endif
 
 #include "elementary.h"
+#include "status.h"
 
 #ifdef FOR_EACH_PROCESSOR
 /* set by a test */
@@ -99,7 +100,7 @@ typedef struct {
     double *last_error;  /* the error of the last row with a target */
 } Results;
 
-enum { PROBE_INTERVAL = 32, REJECTED = 2, MAX_BALANCED_FACTOR = 100 };
+enum { PROBE_INTERVAL = 32, MAX_BALANCED_FACTOR = 100 };
 
 /* m features and their values, and x_0, the value for the bias. */
 typedef struct {

@@ -128,11 +128,11 @@ def test_categories_of_times_do_not_depend_on_their_unit(zone, unit, tmp_path, r
 UNUSABLE = {
     "infinity in a list": ({"x": [[1.0], [float("inf")]]}, "feature 'x0' is inf, not finite"),
     "short nested list": ({"x": [[[1], [2]], [[1], None]]}, "column 'x' has 1 value, not 2"),
-    "null bytes": ({"x": pa.array([b"ab", None], pa.binary(2))}, "column 'x' is null"),
+    "null bytes": ({"x": pa.array([b"ab", None], pa.binary(2))}, "it has no list 'x'"),
     "invalid picture": ({"x": [PNGS[0].as_py(), {"bytes": b"no"}]}, "cannot be decoded"),
     "no picture": ({"x": [PNGS[0].as_py(), {"bytes": None}]}, "a picture without bytes"),
     "negative weight": ({"x": [1.0, 2.0], "w": [1.0, -1.0]}, "weight 'w' is '-1', not a finite"),
-    "label": ({"x": [1.0, 2.0], "label": [1.0, 2.5]}, "label '2.5' is not a whole number"),
+    "label": ({"x": [1.0, 2.0], "label": [1.0, 2.5]}, "label 2.5 is not a whole number"),
 }
 
 
