@@ -28,7 +28,12 @@ from stream_perceptron.data.input.bytes import (
 from stream_perceptron.data.input.positions import FileContent, Span
 from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.meaning.columns import Columns
-from stream_perceptron.data.meaning.raw_records import list_paths
+from stream_perceptron.data.meaning.occurrences import (
+    find_numeric_columns,
+    find_seen,
+    find_string_columns,
+    list_paths,
+)
 from stream_perceptron.data.naming import looks_like_row_id, suggest_similar_name
 from stream_perceptron.data.notices import (
     FULL_MODEL,
@@ -103,7 +108,7 @@ class Batches(Iterator[Batch | None]):
     def adopt_layout(self) -> bool:
         """Read the next rows as lists if the next one has shown that rows are lists."""
         columns, request = self.columns, self.request
-        if columns.list_layout is None:
+        if columns.lists.next_layout is None:
             return False
         request = replace(
             request,
@@ -113,7 +118,7 @@ class Batches(Iterator[Batch | None]):
             string_columns=columns.features.string_columns,
             n_records=request.n_records + self.next_row - self._first_row,
         )
-        self._set_columns(columns.list_layout, request)
+        self._set_columns(columns.lists.next_layout, request)
         return True
 
     def _set_columns(self, layout: Layout, request: ReadRequest) -> None:
@@ -162,7 +167,7 @@ class Batches(Iterator[Batch | None]):
             added_strings=tuple(columns.features.added_strings),
         )  # fmt: skip
         if request.unseen_columns:
-            request.unseen_columns.difference_update(columns.find_seen(request.unseen_columns))
+            request.unseen_columns.difference_update(find_seen(columns, request.unseen_columns))
             request.seen_columns.update(list_paths(columns, batch))
         batch.notices = tuple(self._build_notices(batch))
         return self._number_rows(batch)
@@ -176,11 +181,8 @@ class Batches(Iterator[Batch | None]):
         """Yield notices about the source with its first usable rows, and warnings."""
         columns, described = self.columns, self.request.described
         if not self._is_described and len(batch.rejected) < len(batch):
-            numbers, strings, layout = (
-                columns.find_numeric_columns(),
-                columns.find_string_columns(),
-                columns.layout,
-            )
+            numbers, strings = find_numeric_columns(columns), find_string_columns(columns)
+            layout = columns.layout
             # The first labeled record of JSON shows what it has.
             self._is_described = bool(numbers or strings or layout.columns)
             if self._is_described and layout.columns not in described:
@@ -346,7 +348,7 @@ class Source(ABC):
         batches.max_rows = 1
         for batch in islice(self.peek_batches(batches), _MAX_PEEKED_ROWS):
             if batch is not None and len(batch.values):
-                numbers = set(batches.columns.find_numeric_columns())
+                numbers = set(find_numeric_columns(batches.columns))
                 row = next(batch.dicts())
                 return batches.columns, {
                     str(name): value for name, value in row.items() if name in numbers

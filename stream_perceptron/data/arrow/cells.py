@@ -85,7 +85,7 @@ def convert_columns(batch: pa.RecordBatch, columns: Columns, where: str) -> Conv
         is_exact |= action != VECTOR and is_list(array.type) and is_whole_type(leaf)
         cells = _convert_cells(array, is_exact)
         if action == VECTOR:
-            columns.lists = lists = _ListColumn(cells)
+            columns.list_cells = lists = _ListColumn(cells)
             if lists.n_elements:
                 columns.set_elements(lists.n_elements)
         converted.columns.append((entry, layout.find_scale(name), cells))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -11,40 +11,36 @@ from stream_perceptron.data.meaning.cells import name_column, reject_cell
 from stream_perceptron.data.meaning.features import Features
 from stream_perceptron.data.meaning.kept_cells import KeptCells
 from stream_perceptron.data.meaning.labels import Labels
+from stream_perceptron.data.meaning.lists import Lists
 from stream_perceptron.data.meaning.notes import describe_notes
 from stream_perceptron.data.meaning.reader import NO_LIMIT, build_reader
-from stream_perceptron.data.meaning.roles import CELL, LABEL, Roles
-from stream_perceptron.data.reasons import describe_error
+from stream_perceptron.data.meaning.roles import LABEL, Roles
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import Schema
-from stream_perceptron.encoders import name_vector_elements
-from stream_perceptron.errors import Reason, SourceError
 
 
 class Columns:
     """The columns of a table, or the names in records, and what they mean.
 
-    The compiled reader calls `ask_name`, `ask_label`, `reject`, `read_kept`, `set_list`,
-    `truncate`, `explain` and `describe_error`; see record.h.
+    The compiled reader calls `ask_name`, `ask_label`, `reject`, `set_list` and `truncate`; see
+    record.h.
 
     Attributes
     ----------
     roles, features, labels, kept
         What names mean, the features and the labels so far, and cells that are kept as they are.
     lists
+        Whether rows are lists.
+    list_cells
         The lists of a record batch, if rows are lists.
-    list_layout
-        The layout of the next rows if the next one shows that rows are lists; else None.
     notices
         What to report about cells of the last block: the row and the text.
 
     """
 
     def __init__(self, layout: Layout, request: ReadRequest, source_name: str) -> None:
-        self.layout, self.learns, self._request = layout, request.to_learn, request
+        self.learns, self._request = request.to_learn, request
         self.is_raw = request.is_raw and not (layout.is_list or layout.is_encoded)
-        may_be_list = layout.may_be_list and request.schema.is_list is None
-        self.seeks_list = may_be_list and self.learns and not self.is_raw
         has_limit = self.learns and not request.has_own_ids
         options, format_ = layout.read_options, layout.format
         self.roles = Roles(layout, request, source_name, self.is_raw)
@@ -57,12 +53,16 @@ class Columns:
             max_weights=request.max_weights if has_limit else None,
         )
         self.kept = KeptCells(layout, request, self.is_raw)
-        self.lists: Any = None
-        self.list_layout: Layout | None = None
+        self.lists = Lists(layout, request, source_name, self.is_raw)
+        self.list_cells: Any = None
         self.notices: list[tuple[int, str]] = []
-        self._source_name = source_name
         self.reader = build_reader(self, request)
         self._limit_features()
+
+    @property
+    def layout(self) -> Layout:
+        """The layout of the source."""
+        return self.lists.layout
 
     def read(self, read: Callable[..., Any], *arguments: Any) -> Any:
         """Read a block by a method of `reader`; return its records."""
@@ -93,35 +93,13 @@ class Columns:
             label=label,
             label_type=schema.label_type or self.labels.label_type,
         )
-        is_decided = self.seeks_list and not self.reader.seeks_list
+        is_decided = self.lists.is_undecided and not self.reader.seeks_list
         return replace(schema, is_list=False) if is_decided else schema
 
     def set_elements(self, n: int) -> None:
         """Name the n elements of the list that holds the features, unless they have names."""
-        if not self.layout.element_names and self.layout.key is not None:
-            names = self._name_elements(self.layout.key, n)
-            self.layout = replace(self.layout, element_names=names)
+        if names := self.lists.name_elements(n):
             self.reader.set_elements(names)
-
-    # --- What rows have had
-
-    def find_numeric_columns(self) -> list[str]:
-        """Return the columns that have had numbers; if rows are lists, their elements."""
-        if self.layout.is_list:
-            return list(self.layout.element_names)
-        columns = self.reader.list_columns().items()
-        return [path for path, (action, id_) in columns if action == CELL and id_ >= 0]
-
-    def find_string_columns(self) -> list[str]:
-        """Return the columns of this source that have had strings."""
-        had_strings = self.features.string_columns
-        return [path for path in self.reader.list_columns() if path in had_strings]
-
-    def find_seen(self, names: set[str]) -> set[str]:
-        """Return the names in options that have occurred in a row."""
-        seen = {*filter(self.reader.has_occurred, names), *names.intersection(self.layout.columns)}
-        # The label may be written in another letter case.
-        return seen | {str(self.layout.label)} if self.roles.found_labels else seen
 
     # --- Questions of the reader
 
@@ -142,12 +120,7 @@ class Columns:
 
     def set_list(self, key: str, n: int) -> None:
         """Note that rows are lists of n numbers under a key."""
-        names = self._name_elements(key, n)
-        self.list_layout = replace(self.layout, key=key, element_names=names)
-
-    def read_kept(self, status: int, row: int, contents: Sequence[tuple[int, bytes]]) -> int:
-        """Return the status of a record, given its kept cells."""
-        return self.kept.read(status, row, contents)
+        self.lists.decide(key, n)
 
     def reject(self, code: int, name: str, number: float, content: bytes) -> None:
         """Raise the error of a cell that cannot be used."""
@@ -155,7 +128,9 @@ class Columns:
         if code == compiled.INVALID_LIST:
             decode = self.layout.format.decode
             values = (
-                decode(compiled.LIST, content) if self.lists is None else self.lists[int(number)]
+                decode(compiled.LIST, content)
+                if self.list_cells is None
+                else self.list_cells[int(number)]
             )
         reject_cell(self.layout, code, name, number, content, values)
 
@@ -165,23 +140,6 @@ class Columns:
         self.roles.truncate(n_found_labels)
         self._limit_features()
 
-    def explain(self, record: bytes) -> Reason:
-        """Return why a record is malformed."""
-        return self.layout.format.explain(record)
-
-    def describe_error(self, error: Exception) -> Reason:
-        """Return the reason of a rejection, given the error of a cell."""
-        return describe_error(error)
-
     def _limit_features(self) -> None:
         n = self.labels.count_fitting_features()
         self.reader.limit_features(NO_LIMIT if n is None else min(n, NO_LIMIT))
-
-    def _name_elements(self, key: str, n: int) -> tuple[str, ...]:
-        subject = f"{self._source_name}: list {key!r}"
-        if n > self._request.max_elements:
-            raise SourceError(f"{subject} has {n:,} values, more than a model may have")
-        names, known = name_vector_elements(key, n), self._request.schema.features
-        if known and set(known) != set(names):
-            raise SourceError(f"{subject} does not hold the model's features")
-        return known or names

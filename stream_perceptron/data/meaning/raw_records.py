@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
-
-import numpy as np
 
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.layout import compiled
 from stream_perceptron.data.meaning.columns import Columns
 from stream_perceptron.data.meaning.roles import CATEGORICAL
-from stream_perceptron.model.rows import REJECTED
 
 
 def iter_records(columns: Columns, batch: Batch) -> Iterator[Mapping[Any, object]]:
@@ -30,32 +27,6 @@ def iter_records(columns: Columns, batch: Batch) -> Iterator[Mapping[Any, object
         for i in range(len(batch)):
             record: Any = layout.format.decode(compiled.OBJECT, batch.lines.read(i).encode())
             yield _remove_paths(record, used)
-
-
-def list_paths(columns: Columns, batch: Batch) -> Sequence[str]:
-    """Return the columns of a table, or the paths in the first usable record of a batch."""
-    layout, usable = columns.layout, np.flatnonzero(batch.status < REJECTED)
-    if layout.columns or layout.is_encoded or batch.lines is None or not len(usable):
-        return layout.columns
-    line = batch.lines.read(int(usable[0])).encode()
-    record: Any = layout.format.decode(compiled.OBJECT, line)
-    return [*iter_paths(record)]
-
-
-def iter_paths(record: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield the paths of the members of a record, and of those of objects in it.
-
-    Examples
-    --------
-    >>> list(iter_paths({"a": {"b": 1}, " c ": [2]}))
-    ['a', 'a.b', 'c']
-
-    """
-    for name, member in record.items():
-        path = f"{prefix}{name.strip()}"
-        yield path
-        if isinstance(member, dict):
-            yield from iter_paths(member, f"{path}.")
 
 
 def _remove_paths(

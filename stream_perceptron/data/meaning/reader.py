@@ -36,7 +36,7 @@ def build_reader(columns: Any, request: ReadRequest) -> Any:
         and any(map(is_number_or_bool, options.missing)),
         has_missing=bool(options.missing),
         needs_vector=layout.is_list and not options.has_join,
-        seeks_list=columns.seeks_list,
+        seeks_list=columns.lists.is_undecided,
         default_action=roles.default,
         label_records=roles.label_records,
         # Not with --join, because the features of pending samples are learned later.

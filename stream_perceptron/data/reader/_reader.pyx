@@ -10,6 +10,8 @@ from libc.string cimport memcpy, memset
 
 import numpy as np
 
+from stream_perceptron.data.reasons import describe_error
+
 cdef extern from "blocks.h" nogil:
     int _CSV "CSV", _JSON "JSON", _LIBSVM "LIBSVM", _ARROW "ARROW"
     int _NUL "NUL", _NUMBER "NUMBER", _BOOL "BOOL", _TEXT "TEXT", _LIST "LIST", _OBJECT "OBJECT"
@@ -439,9 +441,9 @@ cdef class Reader:
         for i in range(c.n_rows):
             if c.status[i] == _MALFORMED:
                 try:
-                    self.reasons[i] = self.columns.explain(data[c.begins[i] : c.ends[i]])
+                    self.reasons[i] = self.columns.layout.format.explain(data[c.begins[i] : c.ends[i]])
                 except REJECTING as error:
-                    self.reasons[i] = self.columns.describe_error(error)
+                    self.reasons[i] = describe_error(error)
                 c.status[i] = _REJECTED
         return build_records(c, stop - p, self.reasons)
 
@@ -483,7 +485,7 @@ cdef class Reader:
 
     cdef reject_record(self, error):
         """Reject the current record because of an error."""
-        self.reasons.setdefault(self.c.n_rows, self.columns.describe_error(error))
+        self.reasons.setdefault(self.c.n_rows, describe_error(error))
         self.c.is_rejected = True
 
 
@@ -570,7 +572,7 @@ cdef int read_kept(CReader* c, int status) noexcept with gil:
             kept = c.kept[i]
             length = kept.end - kept.begin if kept.begin != NULL else 0
             contents.append((kept.kind, PyBytes_FromStringAndSize(<char*>kept.begin, length)))
-        return self.columns.read_kept(status, c.n_rows, contents)
+        return self.columns.kept.read(status, c.n_rows, contents)
     except REJECTING as error:
         self.reject_record(error)
         return max(status, <int>_REJECTED)

@@ -101,7 +101,7 @@ static int grow_table(Table *t) {
 
 /* Return the entry of a spelling, or -1. Bytes up to `limit` may be read. */
 static inline ptrdiff_t find_entry(const Table *t, int32_t parent, const uint8_t *p, ptrdiff_t length,
-                            const uint8_t *limit) {
+                                   const uint8_t *limit) {
     const uint64_t head = load_head(p, length, limit), tail = load_tail(p, length);
     return (ptrdiff_t)t->buckets[find_bucket(t, parent, head, tail, p, length)] - 1;
 }
@@ -109,7 +109,7 @@ static inline ptrdiff_t find_entry(const Table *t, int32_t parent, const uint8_t
 /* Return the entry of a spelling; add one if there is none. Return -1 if memory runs out. Bytes up to
    `limit` may be read. */
 static inline ptrdiff_t intern(Table *t, int32_t parent, const uint8_t *p, ptrdiff_t length,
-                        const uint8_t *limit) {
+                               const uint8_t *limit) {
     if (t->n == t->room && !grow_table(t)) return -1;
     const uint64_t head = load_head(p, length, limit), tail = load_tail(p, length);
     const ptrdiff_t bucket = find_bucket(t, parent, head, tail, p, length);
@@ -129,7 +129,7 @@ static inline ptrdiff_t intern(Table *t, int32_t parent, const uint8_t *p, ptrdi
 }
 
 /* Remove all entries after the first n, starting with the last, on whose bucket no other depends. */
-static void truncate_table(Table *t, ptrdiff_t n) {
+static inline void truncate_table(Table *t, ptrdiff_t n) {
     for (; t->n > n; t->n--) {
         const Entry *e = &t->entries[t->n - 1];
         t->buckets[bucket_of(t, e)] = 0;

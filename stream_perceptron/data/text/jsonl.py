@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from stream_perceptron.data.layout import Layout, compiled
-from stream_perceptron.data.meaning.raw_records import iter_paths
+from stream_perceptron.data.meaning.occurrences import iter_paths
 from stream_perceptron.data.meaning.roles import require_one_role
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.text.format import LineFormat
