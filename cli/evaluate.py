@@ -77,7 +77,7 @@ def evaluate(options: Options) -> None:
     from stream_perceptron.live.thresholds import Thresholds
 
     announce_terminal_input(options.sources)
-    live = load_for_prediction(options)
+    live, read_options = load_for_prediction(options)
     require_known_classes(options.threshold or (), live)
     thresholds, evaluation = Thresholds(options.threshold), Evaluation(live.model.classes_)
     needs_scores = bool(options.threshold) or len(live.model.classes_) <= MAX_CLASSES
@@ -86,8 +86,8 @@ def evaluate(options: Options) -> None:
         for name in options.sources:
             (source,) = open_sources([name], options.file_format, signals)
             results = predict_source(
-                source, live, is_test=True, joins_labels=True, skip_rejected=options.skip_bad,
-                with_all_scores=needs_scores,
+                source, live, is_test=True, read_options=read_options, joins_labels=True,
+                skip_rejected=options.skip_bad, with_all_scores=needs_scores,
             )  # fmt: skip
             for result in results:
                 evaluation.update(thresholds.apply(result, with_all_scores=True))

@@ -28,6 +28,7 @@ from .printable import (
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
     from stream_perceptron.data.input.positions import FilePosition
+    from stream_perceptron.live.files import FileProgress
     from stream_perceptron.model.arrays import Array
 
 _N_STRONGEST = 5  # features listed for a class
@@ -97,11 +98,11 @@ def _describe_model(live: LiveModel, path: Path) -> dict[str, Any]:
         **_describe_results(live),
         "files": [
             {
-                "name": position.name, "rows": position.rows, "passes": position.passes,
+                "name": file.position.name, "rows": file.position.rows, "passes": file.passes,
                 "status": status,
                 "can_be_deleted": status == "finished",
             }
-            for position, status in _find_file_statuses(live)
+            for file, status in _find_file_statuses(live)
         ],
         "is_complete": live.history.is_complete,
         "entries": to_json(live.history.entries),
@@ -134,7 +135,7 @@ def _describe_settings(live: LiveModel) -> dict[str, Any]:
         "missing_strings": list(read_options.missing),
         "next_offsets": [
             dict(zip(read_options.position, [*partition, offset + 1], strict=True))
-            for partition, offset in sorted(live.redeliveries.offsets.items())
+            for partition, offset in sorted(live.state.redeliveries.offsets.items())
         ],
         "lr": model.lr_ if isinstance(model.lr_, float) else format_lr(model.lr_),
         "epsilon": model.epsilon,
@@ -186,35 +187,40 @@ def _find_strongest_features(features: list[object], weights: Array) -> list[tup
     return [(features[i], float(weights[i])) for i in order]
 
 
-def _find_file_statuses(live: LiveModel) -> Iterator[tuple[FilePosition, str]]:
-    """Yield the position of each file with the file's status, a key of `_STATUSES`."""
-    from stream_perceptron.data.input.bytes import is_remote, open_bytes
-    from stream_perceptron.data.input.positions import FileContent
-    from stream_perceptron.errors import SourceError
+def _find_file_statuses(live: LiveModel) -> Iterator[tuple[FileProgress, str]]:
+    """Yield the progress of each file with the file's status, a key of `_STATUSES`."""
+    from stream_perceptron.data.input.bytes import is_remote
 
-    positions = live.history.positions
-    newest = {position.name: position for position in positions}
-    for position in positions:
-        name = position.name
-        if position.is_stream:
+    newest = {file.position.name: file for file in live.history.files}
+    for file in live.history.files:
+        name = file.position.name
+        if file.is_stream:
             continue
-        if newest[name] is not position:
+        if newest[name] is not file:
             status = "replaced"
-        elif position.again is not None:
+        elif file.further_pass is not None:
             status = "in_pass"
-        elif not position.passes or position.left:
+        elif not file.passes or file.n_unread_bytes:
             status = "unfinished"
         elif is_remote(name):
             status = "remote"
         elif not os.path.isfile(name):
             status = "missing"
         else:
-            is_same = False
-            with suppress(SourceError):
-                content = FileContent(open_bytes(name))
-                is_same = content.matches(position) and not content.has_more(position)
-            status = "finished" if is_same else "changed"
-        yield position, status
+            status = "finished" if _is_unchanged(file.position) else "changed"
+        yield file, status
+
+
+def _is_unchanged(position: FilePosition) -> bool:
+    """Whether a file still has the rows before a position, and no others."""
+    from stream_perceptron.data.input.bytes import open_bytes
+    from stream_perceptron.data.input.positions import FileContent
+    from stream_perceptron.errors import SourceError
+
+    with suppress(SourceError):
+        content = FileContent(open_bytes(position.name))
+        return content.matches(position) and not (content.is_text and content.has_more_text())
+    return False
 
 
 def _format_sections(

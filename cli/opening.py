@@ -11,7 +11,7 @@ from stream_perceptron import CheckpointError, LiveModel, SourceError
 from stream_perceptron.checkpoint.archive import get_previous_path, lock_checkpoint
 from stream_perceptron.data.naming import find_column, join_names
 from stream_perceptron.data.source import Source
-from stream_perceptron.live.given_files import GivenFile, identify_files
+from stream_perceptron.live.files import GivenFile, identify_files
 from stream_perceptron.live.history import History
 from stream_perceptron.model.class_weights import list_spellings
 from stream_perceptron.model.rates import format_lr
@@ -42,15 +42,15 @@ class OpenedRun:
     @property
     def n_read(self) -> int:
         """The number of rows of the files that were read, in earlier runs, too."""
-        return sum(file.n_read for file in self.files)
+        return sum(file.progress.n_read for file in self.files)
 
     @property
     def has_only_rejected(self) -> bool:
         """Whether rows of the files were read, and all of them were rejected."""
         if self.live.is_unused:
             return self.live.progress.rows > 0
-        positions = [file.position for file in self.files]
-        return self.n_read > 0 and all(each.rejected == each.rows for each in positions)
+        files = [file.progress for file in self.files]
+        return self.n_read > 0 and all(each.rejected == each.position.rows for each in files)
 
 
 def open_run(
@@ -75,27 +75,24 @@ def open_run(
         opened = iter_sources(options.sources, file_format, signals)
         history = History()
         if saved is not None and (
-            not _has_learned_nothing(saved) or any(p.is_stream for p in saved.history.positions)
+            not _has_learned_nothing(saved) or any(file.is_stream for file in saved.history.files)
         ):
             history = saved.history  # otherwise, files are read again
-        files = identify_files(history.positions, opened, options.passes, is_strict)
-        sources = [file.source for file in files if file.passes < options.passes]
+        files = identify_files(history.files, opened, options.passes, is_strict)
+        sources = [file.source for file in files if file.progress.passes < options.passes]
         if saved is None or _has_learned_nothing(saved):
             live, state = _create_model(options, sources, needs_label), CommandState()
             if saved is not None and history is saved.history:
-                live.progress, live.history = saved.progress, history
-                live.redeliveries = saved.redeliveries
+                live.take_over(saved)
                 state = CommandState.load(saved)
             elif saved is not None:
                 state.outputs = dict.fromkeys(CommandState.load(saved).outputs, 0)
             return OpenedRun(live, files, state, [])
         live, read_options = saved, saved.read_options
-        live.needs_label = needs_label and not read_options.has_join
         if live.is_trained_in_python:
             read_options = replace(make_read_options(options), standardize=read_options.standardize)
         read_options = replace(read_options, keep=keep).join_names(live.schema.columns)
-        live.read_options = read_options
-        live.require_compatible(sources)
+        live.resume(sources, read_options, needs_label)
         return OpenedRun(live, files, CommandState.load(saved), _change_parameters(live, options))
 
     return signals.call_interruptibly(open_sources_and_model, options.sources)
@@ -172,8 +169,8 @@ def _change_parameters(live: LiveModel, options: Options) -> list[str]:
 
 def _has_learned_nothing(live: LiveModel) -> bool:
     """Whether a run has begun but learned no row; the settings of the model may then change."""
-    is_new = live.model.n_seen == 0 and not live.pending.samples
-    return is_new and (live.progress.rows > 0 or live.command_state is not None)
+    is_new = live.model.n_seen == 0 and not live.state.pending.samples
+    return is_new and (live.progress.rows > 0 or live.state.command_state is not None)
 
 
 def _require_same_settings(live: LiveModel, options: Options) -> None:

@@ -68,10 +68,10 @@ class CommandState:
             If the state is forged.
 
         """
-        if live.command_state is None:
+        if live.state.command_state is None:
             return cls(reported_row=max((e.found for e in live.progress.events), default=0))
         with convert_to_checkpoint_error("the state of the last run"):
-            return from_json(cls, live.command_state, "state")
+            return from_json(cls, live.state.command_state, "state")
 
 
 class LabelsError(SourceError):
@@ -284,7 +284,7 @@ def count_pending_samples(live: LiveModel) -> dict[str, int]:
     """Return the numbers of pending and evicted samples; {} without --join."""
     if not live.read_options.has_join:
         return {}
-    return {"pending": len(live.pending.samples), "evicted": live.pending.n_evicted}
+    return {"pending": len(live.state.pending.samples), "evicted": live.state.pending.n_evicted}
 
 
 def warn_of_unseen_columns(live: LiveModel) -> Iterator[str]:
@@ -393,9 +393,9 @@ def _format_summary(live: LiveModel) -> Iterator[str]:
     """Yield the summary lines about labels, classes and the end of the run."""
     progress = live.progress
     if live.read_options.has_join:
-        n_evicted, maximum = live.pending.n_evicted, live.read_options.max_pending
+        n_evicted, maximum = live.state.pending.n_evicted, live.read_options.max_pending
         evicted = f"; {n_evicted:,} evicted, as more than {maximum:,} were pending"
-        n_pending = format_count(len(live.pending.samples), "sample")
+        n_pending = format_count(len(live.state.pending.samples), "sample")
         yield f"pending: {n_pending}{evicted if n_evicted else ''}"
         if (n := progress.n_untested) > 1:
             yield f"not scored: {n:,} samples, predicted before a label was known"

@@ -30,6 +30,7 @@ from .signals import Signals, exit_on_signal
 
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
+    from stream_perceptron.data.schema import ReadOptions
 
 _POLL_INTERVAL = 0.1  # seconds between two checks for the model file
 
@@ -75,7 +76,7 @@ def _predict(options: Options, signals: Signals) -> None:
         Thresholds(options.threshold),
         options.scores or bool(options.threshold),
     )
-    formatter = make_formatter(path, options.output_format, model.live.read_options, options.scores)
+    formatter = make_formatter(path, options.output_format, model.read_options, options.scores)
 
     # Open the files first, so that an error in one of them does not truncate the predictions.
     names = [name for name in options.sources if not is_stream(name)]
@@ -90,7 +91,8 @@ def _predict(options: Options, signals: Signals) -> None:
             source = next(files)
         results = predict_source(
             source, model.live, model.reload if options.follow else None,
-            skip_rejected=options.skip_bad, with_all_scores=needs_scores,
+            read_options=model.read_options, skip_rejected=options.skip_bad,
+            with_all_scores=needs_scores,
         )  # fmt: skip
         for plain in results:
             result = thresholds.apply(plain, options.scores)
@@ -113,15 +115,14 @@ class _ReloadableModel:
 
     def __init__(self, options: Options) -> None:
         self._options, self._status = options, os.stat(options.model)
-        self.live = self._load()
+        self.live, self.read_options = self._load()
 
-    def _load(self) -> LiveModel:
-        live = load_for_prediction(self._options)
-        options = replace(live.read_options, keep=self._options.keep)
-        live.read_options = options.join_names(live.schema.columns)
-        return live
+    def _load(self) -> tuple[LiveModel, ReadOptions]:
+        live, read_options = load_for_prediction(self._options)
+        read_options = replace(read_options, keep=self._options.keep)
+        return live, read_options.join_names(live.schema.columns)
 
-    def reload(self, require_fit: Callable[[LiveModel], None]) -> LiveModel:
+    def reload(self, require_fit: Callable[[LiveModel, ReadOptions], None]) -> LiveModel:
         """Load the model again if its file has been replaced by one that fits the source."""
         from stream_perceptron import CheckpointError, SourceError
 
@@ -132,15 +133,15 @@ class _ReloadableModel:
         if (before.st_ino, before.st_mtime_ns) == (self._status.st_ino, self._status.st_mtime_ns):
             return self.live
         try:
-            live = self._load()
-            require_fit(live)
+            live, read_options = self._load()
+            require_fit(live, read_options)
         except (CheckpointError, SourceError, OSError) as error:
             print_message(
                 f"{error}; still predicting with the previously loaded model", err=True,
                 kind="warning",
             )  # fmt: skip
         else:
-            self.live = live
+            self.live, self.read_options = live, read_options
             n = format_count(live.model.n_seen, "sample")
             print_message(f"reloaded {path}: {n}", err=True)
         return self.live

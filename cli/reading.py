@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from stream_perceptron import LiveModel
     from stream_perceptron.data.schema import ReadOptions
     from stream_perceptron.data.source import Source
-    from stream_perceptron.live.loop import Reload
+    from stream_perceptron.live.reload import Reload
     from stream_perceptron.live.step_result import StepResult
 
     from .command import Options
@@ -31,7 +31,7 @@ def predict_source(
     live: LiveModel,
     reload: Reload | None = None,
     is_test: bool = False,
-    **settings: bool,
+    **settings: Any,
 ) -> Iterator[StepResult]:
     """Yield predictions until a source ends or a signal arrives.
 
@@ -48,11 +48,11 @@ def predict_source(
 def _warn_of_learned_rows(source: Source, live: LiveModel) -> None:
     """Warn if a model has learned rows of a file that tests it."""
     from stream_perceptron.data.notices import build_warning
-    from stream_perceptron.live.given_files import identify_files
+    from stream_perceptron.live.files import identify_files
 
-    (file,) = identify_files(live.history.positions, [source], is_strict=False)
-    if file.saved_position is not None:
-        rows = format_count(file.saved_position.rows, "row")
+    (file,) = identify_files(live.history.files, [source], is_strict=False)
+    if n_rows := file.progress.position.rows:
+        rows = format_count(n_rows, "row")
         text = f"{source.name}: the model has learned {rows} of this file, so its accuracy on new "
         print_message(build_warning(f"{text}rows may be lower"), err=True)
 
@@ -113,26 +113,29 @@ def suggest_skip_bad() -> Iterator[None]:
         raise SampleError(f"{error}; to skip such rows", ["--skip-bad"]) from None
 
 
-def load_for_prediction(options: Options) -> LiveModel:
-    """Load a model for prediction; sources are read as in training unless options say otherwise."""
+def load_for_prediction(options: Options) -> tuple[LiveModel, ReadOptions]:
+    """Load a model, and return it with the read options for prediction.
+
+    Sources are read as in training unless options say otherwise.
+    """
     from stream_perceptron import LiveModel
 
     live = LiveModel.load(options.model)
     require_runnable(live, options.model)
     names = {"label", "missing", "delimiter", "decimal"} & options.given
-    override_read_options(live, options.ignore, **{name: getattr(options, name) for name in names})
-    return live
+    settings = {name: getattr(options, name) for name in names}
+    return live, change_read_options(live, options.ignore, **settings)
 
 
-def override_read_options(live: LiveModel, ignore: tuple[str, ...] = (), **settings: Any) -> None:
-    """Make a model ignore more columns during prediction, and change its read options."""
+def change_read_options(
+    live: LiveModel, ignore: tuple[str, ...] = (), **settings: Any
+) -> ReadOptions:
+    """Return a model's read options for prediction, with more ignored columns and other changes."""
     # Saved column positions refer to the training sources, so resolve them to names first.
     named = live.read_options.resolve_positions(live.schema)
     ignore = tuple(dict.fromkeys([*named.ignore, *ignore]))
     is_label_required = "label" in settings
-    live.read_options = replace(
-        named, ignore=ignore, is_label_required=is_label_required, **settings
-    )
+    return replace(named, ignore=ignore, is_label_required=is_label_required, **settings)
 
 
 def require_runnable(live: LiveModel, path: Path) -> None:

@@ -8,7 +8,7 @@ from .command import Options, command
 from .files import OVERWRITE_ADVICE, require_distinct_files, require_expected_content
 from .options import FILE, make_format_option, option, overwrite_option
 from .printable import OneLineError, make_printable, print_message
-from .reading import override_read_options, require_runnable
+from .reading import change_read_options, require_runnable
 from .signals import exit_on_signal
 
 
@@ -56,13 +56,14 @@ def report(options: Options) -> None:
     if not options.overwrite:
         require_expected_content(output, (b"<!doctype html",), "a report", *OVERWRITE_ADVICE)
     live = models[make_printable(str(options.models[0]))]
+    read_options = None
     if examples is not None:
         require_runnable(live, options.models[0])
-        override_read_options(live)
+        read_options = change_read_options(live)
 
     def make_page() -> str:
         source = None if examples is None else open_source(examples, options.file_format, signals)
-        page = render_report(models, source)
+        page = render_report(models, source, read_options)
         return "\n".join(map(make_printable, page.split("\n")))
 
     with exit_on_signal() as signals:

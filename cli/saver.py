@@ -76,5 +76,4 @@ class Saver:
         live, state = self._opened.live, self._opened.state
         for output in self._outputs:
             output.sync(state.outputs)
-        live.command_state = to_json(state)
-        live.save(path)
+        live.save(path, to_json(state))

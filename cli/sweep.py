@@ -111,20 +111,18 @@ def sweep(options: Options) -> None:
 
 def _create_trials(options: Options, signals: Signals) -> tuple[list[Source], list[Trial]]:
     """Open the sources, and create an untrained trial for each combination of settings."""
-    from stream_perceptron import LiveModel, Trial
-    from stream_perceptron.live.sweep import DEFAULT_RATES, SWEPT_PARAMETERS, list_combinations
+    from stream_perceptron import LiveModel
+    from stream_perceptron.live.sweep import DEFAULT_RATES, SWEPT_PARAMETERS, build_trials
 
     sources = open_sources(options.sources, options.file_format, signals)
     fixed = {name: getattr(options, name) for name in ("seed", "max_weights", "class_weight")}
-    read_options, trials = make_read_options(options), []
     swept = {name: getattr(options, name) for name in SWEPT_PARAMETERS}
-    for settings in list_combinations(swept | {"lr": options.lr or DEFAULT_RATES}):
-        with convert_value_errors():
-            live = LiveModel.start(
-                sources, read_options, options.classes or None, True, **settings, **fixed
-            )
-        trials.append(Trial(settings, live))
-    return sources, trials
+    swept["lr"] = options.lr or DEFAULT_RATES
+    with convert_value_errors():
+        live = LiveModel.start(
+            sources, make_read_options(options), options.classes or None, True, **fixed
+        )
+        return sources, build_trials(live, swept)
 
 
 def _train(

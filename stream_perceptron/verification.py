@@ -24,10 +24,12 @@ from stream_perceptron.distributed.rounds import (
     plan_round,
 )
 from stream_perceptron.errors import DivergedError, ModelSizeError, VerificationError
-from stream_perceptron.live.given_files import GivenFile
+from stream_perceptron.live.files import FileProgress, Segment
 from stream_perceptron.live.history import ROUNDS, Entry
-from stream_perceptron.live.loop import Learner, RowCount, Segment, learn_segments
+from stream_perceptron.live.loop import learn_segments
 from stream_perceptron.live.model import LiveModel
+from stream_perceptron.live.segments import Learner, RowCount
+from stream_perceptron.live.state import LiveState
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
 
@@ -112,7 +114,7 @@ def _create_initial_model(live: LiveModel) -> LiveModel:
         model.network.scaler = Scaler(has_indicators=original.network.scaler.has_indicators)
     # Without classes, the first learned label determines the type of all labels.
     label_type = None if original.classes is None else live.schema.label_type
-    return LiveModel(model, live.read_options, Schema(label_type=label_type))
+    return LiveModel(model, LiveState(live.read_options, Schema(label_type=label_type)))
 
 
 class _Replay:
@@ -157,7 +159,8 @@ class _Replay:
             skipped = live.progress.skipped
             try:
                 live.model.mutate({"lr": decode(entry.lr), "epsilon": entry.epsilon})
-                live.read_options = replace(live.read_options, keep=entry.keep)
+                read_options = replace(live.read_options, keep=entry.keep)
+                live = LiveModel(live.model, replace(live.state, read_options=read_options))
                 if entry.unit == ROUNDS:
                     live = self._learn_in_rounds(live, entry)
                 else:
@@ -191,9 +194,9 @@ class _Replay:
                 source.name, header_size=entry.files[0].header_size, offset=entry.offset,
                 rows=entry.start,
             )  # fmt: skip
-            file = GivenFile(source, position)
+            progress = FileProgress(position, further_pass=position)
             n_read = self._learn_segment(
-                live, Segment(file, position, entry.end, entry.is_repeated)
+                live, Segment(source, progress, entry.end, entry.is_repeated)
             )
             _require_no_missing_rows(entry, n_rows - n_read, f"{source.name} lacks")
 
@@ -205,8 +208,8 @@ class _Replay:
             position = None
         while n_left and files:
             position = position or FilePosition(files[0].name)
-            file = GivenFile(files[0], position)
-            segment = Segment(file, position, position.rows + n_left, is_stream=True)
+            end = position.rows + n_left
+            segment = Segment(files[0], FileProgress(position), end, is_stream=True)
             n_left -= self._learn_segment(live, segment)
             position = segment.position
             if n_left:

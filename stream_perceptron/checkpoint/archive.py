@@ -25,7 +25,7 @@ from stream_perceptron.model.arrays import Array, NamedArrays
 if TYPE_CHECKING:
     import zipfile
 
-FORMAT_VERSION = 14
+FORMAT_VERSION = 15
 
 _FORMAT = "stream_perceptron checkpoint"
 _MAX_AXIS_LENGTH = 2**31  # rows or columns of an array, exclusive

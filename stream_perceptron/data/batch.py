@@ -155,9 +155,8 @@ class Batch(Samples):
             header_size, offset = self.span.header_size, int(self.row_ends[-1])
             start_digest, end_digest = self.span.digest(offset)
         return FilePosition(
-            position.name, start_digest, end_digest, header_size, offset,
-            position.rows + n_rows, position.rejected + len(self.rejected),
-        )  # fmt: skip
+            position.name, start_digest, end_digest, header_size, offset, position.rows + n_rows
+        )
 
     def row_number(self, i: int) -> int:
         """Return the number of row i in the source; for i = len(self), that of the next row."""

@@ -108,7 +108,7 @@ def _check_row_numbers(run: RunFigures) -> Finding | None:
     if not names:
         return None
     remedy = f"--ignore {format_option_value(names)}"
-    if run.live.command_state is not None:  # the settings of a saved model cannot change
+    if run.live.state.command_state is not None:  # the settings of a saved model cannot change
         remedy += " --overwrite"
     return Finding(
         FindingCode.ROW_NUMBERS,
@@ -170,8 +170,8 @@ def _check_learning_rate(run: RunFigures) -> Finding | None:
 
 def _list_sweep_commands(run: RunFigures) -> list[str]:
     """Return the command that compares learning rates on the files of a run, if it has any."""
-    positions = run.live.history.positions
-    names = dict.fromkeys(each.display_name for each in positions if not each.is_stream)
+    files = [each.position for each in run.live.history.files]
+    names = dict.fromkeys(each.display_name for each in files if not each.is_stream)
     label = run.live.read_options.label
     options = [] if label is None else ["--label", label]
     return [shlex.join(["stream-perceptron", "sweep", *names, *options])] if names else []

@@ -17,6 +17,7 @@ from stream_perceptron.live.loop import predict
 from stream_perceptron.model import kernel
 
 if TYPE_CHECKING:
+    from stream_perceptron.data.schema import ReadOptions
     from stream_perceptron.data.source import Source
     from stream_perceptron.live.model import LiveModel
 
@@ -42,11 +43,20 @@ class Mistakes(NamedTuple):
     evaluation: Evaluation
 
 
-def find_mistakes(live: LiveModel, source: Source, max_mistakes: int = 12) -> Mistakes:
+def find_mistakes(
+    live: LiveModel,
+    source: Source,
+    read_options: ReadOptions | None = None,
+    max_mistakes: int = 12,
+) -> Mistakes:
     """Return the most confident mistakes on a labeled source."""
     worst: list[Mistake] = []
     n_rows, evaluation = 0, Evaluation(live.model.classes_)
-    for result in predict(live, source, joins_labels=True, keeps_zeros=True, with_all_scores=True):
+    results = predict(
+        live, source, read_options=read_options, joins_labels=True, keeps_zeros=True,
+        with_all_scores=True,
+    )  # fmt: skip
+    for result in results:
         n_rows += len(result.batch)
         evaluation.update(result)
         pairs = zip(result.labels, result.predictions, strict=True)

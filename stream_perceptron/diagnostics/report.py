@@ -31,7 +31,8 @@ from stream_perceptron.model.class_weights import format_class_weight
 from stream_perceptron.model.rates import format_lr
 
 if TYPE_CHECKING:
-    from stream_perceptron.data.source import Source
+    from stream_perceptron.data.schema import ReadOptions
+from stream_perceptron.data.source import Source
 
 _MAX_CLASSES = 30  # in the matrix, the table of classes and the pictures
 # The characters of a name above a column of the matrix; longer ones are numbered.
@@ -40,7 +41,11 @@ _FOLDER = Path(__file__).parent
 _COLORS = f".perceptron {{ --for: rgb{POSITIVE_COLOR}; --against: rgb{NEGATIVE_COLOR} }}\n"
 
 
-def render_report(models: Mapping[str, LiveModel], examples: Source | None = None) -> str:
+def render_report(
+    models: Mapping[str, LiveModel],
+    examples: Source | None = None,
+    read_options: ReadOptions | None = None,
+) -> str:
     """Render the report on one model, or on several side by side, as HTML.
 
     Every name is escaped.
@@ -51,6 +56,8 @@ def render_report(models: Mapping[str, LiveModel], examples: Source | None = Non
         The models by title, such as the name of a model's file.
     examples
         Labeled samples; the page shows the most confident mistakes of a single model on them.
+    read_options
+        How to read the examples; None for the model's read options.
 
     Raises
     ------
@@ -64,7 +71,7 @@ def render_report(models: Mapping[str, LiveModel], examples: Source | None = Non
         "report.html",
         **_describe_models(models),
         details=details,
-        examples=None if examples is None else _describe_mistakes(first, examples),
+        examples=None if examples is None else _describe_mistakes(first, examples, read_options),
     )
 
 
@@ -220,9 +227,11 @@ def _find_image_side(live: LiveModel) -> int:
     return side
 
 
-def _describe_mistakes(live: LiveModel, source: Source) -> dict[str, object]:
+def _describe_mistakes(
+    live: LiveModel, source: Source, read_options: ReadOptions | None
+) -> dict[str, object]:
     """Return the most confident mistakes, as images or with the features that misled the model."""
-    mistakes, side = find_mistakes(live, source), _find_image_side(live)
+    mistakes, side = find_mistakes(live, source, read_options), _find_image_side(live)
     confusion = mistakes.evaluation.confusion
     are_images = side > 0 and all(len(mistake.x) == side**2 for mistake in mistakes.worst)
     return {

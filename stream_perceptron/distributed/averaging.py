@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
@@ -274,16 +275,19 @@ def average_live(base_live: LiveModel, live_models: Sequence[LiveModel]) -> Live
 
     """
     model = average(base_live.model, [live.model for live in live_models])
-    schema, offsets = base_live.schema, dict(base_live.redeliveries.offsets)
+    schema, offsets = base_live.schema, dict(base_live.state.redeliveries.offsets)
     for live in live_models:
         schema = _unite_schemas(schema, live.schema)
-        for partition, offset in live.redeliveries.offsets.items():
+        for partition, offset in live.state.redeliveries.offsets.items():
             offsets[partition] = max(offset, offsets.get(partition, offset))
-    mean = LiveModel(model, base_live.read_options, schema)
-    mean.progress = _sum_progress(base_live.progress, live_models)
-    mean.redeliveries = Redeliveries(offsets)
-    mean.string_columns = _count_string_features(base_live, live_models, model.features_)
-    return mean
+    state = replace(
+        base_live.state,
+        schema=schema,
+        string_columns=_count_string_features(base_live, live_models, model.features_),
+        progress=_sum_progress(base_live.progress, live_models),
+        redeliveries=Redeliveries(offsets),
+    )
+    return LiveModel(model, state)
 
 
 def _count_string_features(
@@ -293,9 +297,9 @@ def _count_string_features(
 
     Of the features that are new to the base, only the names tell the column.
     """
-    counts = dict(base.string_columns)
+    counts = dict(base.state.string_columns)
     for live in live_models:
-        counts |= dict.fromkeys(live.string_columns.keys() - counts.keys(), 0)
+        counts |= dict.fromkeys(live.state.string_columns.keys() - counts.keys(), 0)
     for name in map(str, features[len(base.model.features_) :]):
         ends = [i for i, character in enumerate(name) if character == "="]
         column = next((name[:end] for end in reversed(ends) if name[:end] in counts), None)

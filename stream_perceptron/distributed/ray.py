@@ -27,10 +27,10 @@ from stream_perceptron.distributed.rounds import (
     scale_lr,
 )
 from stream_perceptron.errors import ClusterError
-from stream_perceptron.live.given_files import GivenFile
+from stream_perceptron.live.files import GivenFile
 from stream_perceptron.live.history import ROUNDS, Entry, Shards, try_encode_lr
-from stream_perceptron.live.loop import find_next_report
 from stream_perceptron.live.model import LiveModel
+from stream_perceptron.live.segments import find_next_report
 from stream_perceptron.model.rates import FallingRate, format_lr
 
 _MAX_RETRIES = 10  # for a task whose worker was lost
@@ -163,8 +163,8 @@ def distribute(
         If Ray cannot run a shard.
 
     """
-    for n_complete in range(min((file.passes for file in files), default=passes), passes):
-        group = [file for file in files if file.passes == n_complete]
+    for n_complete in range(min((file.progress.passes for file in files), default=passes), passes):
+        group = [file for file in files if file.progress.passes == n_complete]
         yield from _learn_pass(live, group, shards, n_complete, passes, skip_rejected)
         if is_any_interrupted([file.source for file in group]):
             return
@@ -212,8 +212,7 @@ def _learn_pass(
             if number == 0:
                 seconds = passes * n_rounds * sum(result.seconds for result in results)
                 done.notices += _suggest_single_process(seconds)
-        history = live.history
-        history.entries = base.history.entries
+        history = replace(live.history, entries=base.history.entries)
         done.is_report_due = mean.progress.rows >= find_next_report(live.progress.rows)
         history.add(
             Entry(
@@ -223,14 +222,14 @@ def _learn_pass(
             ),
             *ends,
         )  # fmt: skip
-        live.model, live.schema, live.progress = mean.model, mean.schema, mean.progress
-        live.string_columns, live.redeliveries = mean.string_columns, mean.redeliveries
         if number + 1 == (n_complete + 1) * n_rounds:
             for file, end in zip(files, ends, strict=True):
-                file.passes = n_complete + 1
+                file.progress.position = end
+                file.progress.n_repeated_rows = n_complete * end.rows
+                file.progress.finish_pass(n_complete + 1, 0)
                 if end.rows:
-                    repeated = n_complete * end.rows
-                    history.set_position(file, replace(end, passes=file.passes, repeated=repeated))
+                    history.move_to_end(file.progress)
+        live.adopt(LiveModel(mean.model, replace(mean.state, history=history)))
         yield done
 
 

@@ -19,10 +19,11 @@ from stream_perceptron.data.opening import open_source
 from stream_perceptron.data.source import Source
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.errors import DivergedError, SampleError, SourceError
-from stream_perceptron.live.given_files import GivenFile
+from stream_perceptron.live.files import FileProgress, Segment
 from stream_perceptron.live.history import Shards
-from stream_perceptron.live.loop import Learner, RowCount, Segment, learn, learn_segments
+from stream_perceptron.live.loop import learn, learn_segments
 from stream_perceptron.live.model import LiveModel
+from stream_perceptron.live.segments import Learner, RowCount
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model.rates import FallingRate, LearningRate
 
@@ -171,13 +172,19 @@ def learn_row_ranges(
     1000 0
 
     """
-    result = ShardResult(copy.deepcopy(live))
+    copied = copy.deepcopy(live)
     # Shards do not learn in the order of offsets, so only rows redelivered in a range are detected.
-    result.live.redeliveries = Redeliveries()
+    state = replace(copied.state, redeliveries=Redeliveries())
+    result = ShardResult(LiveModel(copied.model, state))
     model, lr = result.live.model, live.model.lr_
     model.lr_ = scale_lr(lr, lr_factor)
     segments = (
-        Segment(GivenFile(open_source(begin.name, "parquet"), begin), begin, end, is_repeated)
+        Segment(
+            open_source(begin.name, "parquet"),
+            FileProgress(begin, further_pass=begin),
+            end,
+            is_repeated,
+        )
         for begin, end in row_ranges
     )
     start = time.perf_counter()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from operator import attrgetter
 
 from stream_perceptron.checkpoint.encoding import decode, encode_lr
 from stream_perceptron.data.input.positions import FilePosition
 from stream_perceptron.errors import CheckpointError
-from stream_perceptron.live.given_files import GivenFile
+from stream_perceptron.live.files import FileProgress, GivenFile
 from stream_perceptron.model.rates import format_lr
 
 ROWS, ROUNDS = "rows", "rounds"
@@ -94,19 +94,19 @@ class History:
 
     Examples
     --------
-    >>> history, position = History(), FilePosition("digits.csv", "1f", "2e")
-    >>> for start in (0, 100, 0):
-    ...     end = replace(position, offset=start + 100, rows=start + 100)
-    ...     history.add(Entry((end,), start=start, end=end.rows), replace(end, rows=start,
-    ...                 offset=start))
+    >>> history = History()
+    >>> for n in (0, 100, 0):
+    ...     before = FilePosition("digits.csv", "1f", "2e", offset=n, rows=n)
+    ...     after = FilePosition("digits.csv", "1f", "2e", offset=n + 100, rows=n + 100)
+    ...     history.add(Entry((after,), start=n, end=n + 100), before)
     >>> [(entry.start, entry.end) for entry in history.entries]
     [(0, 200), (0, 100)]
 
     """
 
-    # Where files continue, in the order in which they were last read. A replaced file keeps
-    # its position, because it may have a new name.
-    positions: list[FilePosition] = field(default_factory=list)
+    # The progress of each file, in the order in which they were last read. That of a replaced file
+    # stays, because the file may have a new name.
+    files: list[FileProgress] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     # Whether the entries cover everything learned; learning in Python is not recorded.
     is_complete: bool = True
@@ -115,42 +115,14 @@ class History:
 
     def has_stopped(self, files: Sequence[GivenFile], epsilon: float) -> bool:
         """Whether an error below epsilon ended the last run, in one of these files."""
-        last = self.positions[-1:]
-        return self.stopped_below == epsilon and any(file.saved_position in last for file in files)
+        last = self.files[-1:]
+        return self.stopped_below == epsilon and any(file.progress in last for file in files)
 
-    def move(self, file: GivenFile, after: FilePosition, is_repeated: bool) -> None:
-        """Move the position of a file past rows that were learned, perhaps again."""
-        position, again = file.position, file.position.again
-        if is_repeated:
-            n_rows = after.rows - (0 if again is None else again.rows)
-            after = replace(position, again=after, repeated=position.repeated + n_rows)
-        else:
-            after = replace(after, repeated=position.repeated)
-        self.set_position(file, after)
-
-    def finish(self, file: GivenFile, n_unread_bytes: int) -> None:
-        """Record a complete pass, which nothing but an incomplete line, if any, followed."""
-        position = replace(file.position, passes=file.passes, again=None, left=n_unread_bytes)
-        if position != file.position:
-            self.set_position(file, position)
-
-    def set_position(self, file: GivenFile, position: FilePosition) -> None:
-        """Replace the position of a file, which is now the last one read."""
-        if file.saved_position is not None:
-            if file.saved_position == self.positions[-1]:
-                self.positions.pop()
-            else:
-                self.positions.remove(file.saved_position)
-        self.positions.append(position)
-        file.saved_position = file.position = position
-
-    def record_files(self, files: Sequence[GivenFile]) -> None:
-        """Record the current names of files, and which of them have been read to their ends."""
-        saved_files = [file for file in files if file.saved_position is not None]
-        current = {file.saved_position: file.position for file in saved_files}
-        self.positions = [current.get(position, position) for position in self.positions]
-        for file in saved_files:
-            file.saved_position = file.position
+    def move_to_end(self, progress: FileProgress) -> None:
+        """Note that a file is the last one read."""
+        if self.files and self.files[-1] is progress:
+            return
+        self.files = [*(each for each in self.files if each is not progress), progress]
 
     def find_rounds(self, files: Sequence[FilePosition], shards: Shards) -> Entry | None:
         """Return the last entry for rounds over these whole files in as many shards, or None."""
@@ -169,8 +141,9 @@ class History:
             If there is one: its rows have no positions yet, so they would be learned again.
 
         """
-        names = {file.position.name for file in files}
-        complete = {(each.end_digest, each.rows) for each in self.positions if each.passes}
+        names = {file.progress.position.name for file in files}
+        ends = [each.position for each in self.files if each.passes]
+        complete = {(end.end_digest, end.rows) for end in ends}
         for entry in self.entries:
             for position in entry.files if entry.shards is not None else ():
                 is_open = position.rows and (position.end_digest, position.rows) not in complete

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -17,18 +17,17 @@ from stream_perceptron.checkpoint.archive import (
     read_checkpoint,
     write_checkpoint,
 )
-from stream_perceptron.checkpoint.encoding import from_json, to_json
 from stream_perceptron.checkpoint.state import (
     decode_extra,
     decode_model,
     decode_steps,
     encode_model,
 )
-from stream_perceptron.data.batch import Batch, Redeliveries
-from stream_perceptron.data.meaning.labels import LABEL_TYPES, parse_classes
-from stream_perceptron.data.naming import is_position
+from stream_perceptron.data.batch import Batch
+from stream_perceptron.data.meaning.labels import LABEL_TYPES
 from stream_perceptron.data.notices import build_full_model_warning
 from stream_perceptron.data.opening import infer_from_sources
+from stream_perceptron.data.reasons import LABEL_DOES_NOT_FIT
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions, Schema
 from stream_perceptron.data.source import Source
@@ -36,35 +35,21 @@ from stream_perceptron.errors import (
     CheckpointError,
     DivergedError,
     ModelSizeError,
-    SourceError,
     StreamPerceptronError,
 )
+from stream_perceptron.live.files import Segment
 from stream_perceptron.live.history import History
 from stream_perceptron.live.metrics import Progress
-from stream_perceptron.live.pending import PendingSamples, restore_predictions
+from stream_perceptron.live.pending import restore_predictions
+from stream_perceptron.live.starting import create_model, infer_state, list_named_columns
+from stream_perceptron.live.state import LiveState
 from stream_perceptron.live.step_result import StepResult, collect_copied_columns
-from stream_perceptron.model import defaults
 from stream_perceptron.model.arrays import NamedArrays
 from stream_perceptron.model.results import TrainOptions, TrainResult
 from stream_perceptron.model.rows import REDELIVERED
-from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
 
 _DEFAULT_OPTIONS = TrainOptions()
-
-
-@dataclass(eq=False, repr=False)
-class LiveState:
-    """The state of a live model in a checkpoint, apart from the perceptron and the arrays."""
-
-    read_options: ReadOptions = field(default_factory=ReadOptions)
-    schema: Schema = field(default_factory=Schema)
-    string_columns: dict[str, int] = field(default_factory=dict)
-    progress: Progress = field(default_factory=Progress)
-    history: History = field(default_factory=History)
-    command_state: Any = field(default=None, metadata={"is_json": True})
-    redeliveries: Redeliveries = field(default_factory=Redeliveries)
-    pending: PendingSamples | None = None
 
 
 class LiveModel:
@@ -74,17 +59,11 @@ class LiveModel:
     ----------
     model
         The perceptron.
-    read_options
-        The read options: which columns to read, and how.
-    schema
-        What the learned rows have decided about the label, the columns and the features.
+    state
+        Everything else that a checkpoint stores; None to infer it from the perceptron.
 
     Attributes
     ----------
-    progress : Progress
-        The metrics up to the last row.
-    history : History
-        What the model was trained on, and where each file continues.
     extra : dict
         The data that `stream_perceptron.save` stored with the model.
 
@@ -101,22 +80,9 @@ class LiveModel:
 
     """
 
-    def __init__(
-        self,
-        model: SGDPerceptron,
-        read_options: ReadOptions | None = None,
-        schema: Schema | None = None,
-    ) -> None:
+    def __init__(self, model: SGDPerceptron, state: LiveState | None = None) -> None:
         self.model = model
-        self.read_options = read_options or ReadOptions()
-        self.schema = schema or Schema()
-        self.progress = Progress()
-        self.history = History(is_complete=model.n_seen == 0)
-        self.command_state: Any = None  # what the command line saves for its next run, as JSON
-        self.redeliveries = Redeliveries()  # the highest offset of each partition
-        self.pending = PendingSamples()  # the pending samples, if labels are joined
-        # The columns and paths whose strings have been learned, in order.
-        self.string_columns: dict[str, int] = {}
+        self.state = infer_state(model) if state is None else state
         # For a new model, the names in options that no row has had, if rows name their own cells.
         self.unseen_columns: set[str] = set()
         self.seen_columns: set[str] = set()  # what rows have had until then
@@ -161,30 +127,45 @@ class LiveModel:
             If a parameter is out of range, or a class does not have the labels' type.
 
         """
-        read_options = read_options or ReadOptions()
-        max_weights = parameters.get("max_weights", defaults.MAX_WEIGHTS)
-        request = ReadRequest(read_options, needs_label=needs_label, max_weights=max_weights)
-        inferred = infer_from_sources(sources, request, is_new=True)
-        if inferred.first is None or inferred.layout is None:
-            source, problem = sources[0], "it has no rows"
-            if source.n_unread_bytes:
-                problem = "its first row ends within a quoted cell"
-            raise SourceError(f"{source.name}: {problem}")
-        read_options, schema = inferred.read_options, Schema()
-        declared = (
-            inferred.first.classes if inferred.layout.read_options.label is not None else None
-        )
-        if classes is not None:
-            declared, label_type = parse_classes(classes, inferred.schema.label_type)
-            schema = Schema(label_type=label_type)
-        live = cls(SGDPerceptron(classes=declared, **parameters), read_options, schema)
+        options = read_options or ReadOptions()
+        live = cls(*create_model(sources, options, classes, needs_label, parameters))
         live.needs_label = needs_label
-        names = {*read_options.roles, *read_options.categorical, *read_options.keep}
-        names.update(filter(None, [read_options.label]))
-        live.unseen_columns = {name for name in names if not is_position(name)}
-        if read_options.standardize:
-            live.model.network.scaler = Scaler()
+        live.unseen_columns = list_named_columns(live.read_options)
         return live
+
+    def resume(
+        self, sources: Sequence[Source], read_options: ReadOptions, needs_label: bool = False
+    ) -> None:
+        """Change the read options, and check that sources fit the model, before any is read.
+
+        The first source of a model that was trained in Python decides the scale of features.
+
+        Raises
+        ------
+        SourceError
+            If a source does not fit.
+
+        """
+        self.needs_label = needs_label and not read_options.has_join
+        is_new = self.is_trained_in_python
+        inferred = infer_from_sources(
+            sources, self.build_request(read_options=read_options), is_new=is_new
+        )
+        self.state.read_options = inferred.read_options if is_new else read_options
+
+    def take_over(self, other: LiveModel) -> None:
+        """Continue where another model, which has learned nothing, has read its sources."""
+        self.state = replace(
+            self.state, progress=other.progress, history=other.history,
+            redeliveries=other.state.redeliveries,
+        )  # fmt: skip
+
+    def adopt(self, other: LiveModel) -> None:
+        """Become another model, such as the average of copies that learned in parallel."""
+        with self.lock:
+            self.model, self.state = other.model, other.state
+
+    # --- Checkpoints
 
     @classmethod
     def load(cls, path: str | Path) -> LiveModel:
@@ -201,37 +182,18 @@ class LiveModel:
         path = Path(path)
         with add_path_to_errors(path):
             meta, arrays = read_checkpoint(path)
-            live, state = cls(decode_model(meta, arrays)), meta.get("live")
+            model, state = decode_model(meta, arrays), None
+            if "live" in meta:
+                state = LiveState.decode(meta["live"], arrays, len(model.classes_))
+            live = cls(model, state)
             live.python_only_step = decode_steps(meta).python_only_step
             live.extra = decode_extra(meta)
-            if state is None:
-                live._infer_state()
-            else:
-                live._restore(from_json(LiveState, state, "state"), arrays)
             return live
 
-    def _infer_state(self) -> None:
-        """Set the read options and the schema of a model saved by `stream_perceptron.save`."""
-        model = self.model
-        self.read_options = ReadOptions(standardize=model.network.scaler is not None)
-        types = {type(label).__name__ for label in model.classes_}
-        label_type = types.pop() if len(types) == 1 and types < set(LABEL_TYPES) else None
-        self.schema = Schema(tuple(str(name) for name in model.features_), label_type)
-
-    def _restore(self, state: LiveState, arrays: NamedArrays) -> None:
-        """Restore the state from a checkpoint."""
-        n_labels = len(self.model.classes_)
-        self.read_options, self.schema = state.read_options, state.schema
-        self.string_columns = state.string_columns
-        self.progress, self.history = state.progress, state.history
-        self.command_state, self.redeliveries = state.command_state, state.redeliveries
-        self.progress.restore(arrays, n_labels)
-        if state.pending is not None:
-            self.pending = state.pending
-            self.pending.restore(arrays, self.read_options.max_pending, n_labels)
-
-    def save(self, path: Path) -> None:
+    def save(self, path: Path, command_state: object = None) -> None:
         """Save everything needed to resume, atomically; see `write_checkpoint`.
+
+        `command_state` is what the command line saves for its next run, as JSON.
 
         Raises
         ------
@@ -244,6 +206,8 @@ class LiveModel:
         with self.lock:
             if not self.is_consistent:
                 raise CheckpointError(f"{path}: not saved, because an error interrupted a step")
+            if command_state is not None:
+                self.state.command_state = command_state
             write_checkpoint(path, *self.encode())
 
     def encode(self) -> tuple[dict[str, Any], NamedArrays]:
@@ -257,17 +221,8 @@ class LiveModel:
         """
         self.require_runnable()
         meta, arrays = encode_model(self.model)
-        arrays |= self.progress.arrays
-        state = LiveState(
-            self.read_options, self.schema, self.string_columns, self.progress,
-            self.history, self.command_state, self.redeliveries,
-        )  # fmt: skip
-        if self.read_options.has_join:
-            known = map(str, self.model.network.features.ids_by_name)
-            self.pending.names = sorted(set(self.pending.known_names).difference(known))
-            arrays |= self.pending.arrays()
-            state.pending = self.pending
-        return meta | {"extra": self.extra, "live": to_json(state)}, arrays
+        state, more_arrays = self.state.encode(self.model.network.features.ids_by_name)
+        return meta | {"extra": self.extra, "live": state}, arrays | more_arrays
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in vars(self).items() if name != "lock"}
@@ -281,22 +236,51 @@ class LiveModel:
             new.__setstate__(copy.deepcopy(self.__getstate__(), memo))
         return new
 
+    # --- What the model is
+
+    @property
+    def read_options(self) -> ReadOptions:
+        """Which columns to read, and how."""
+        return self.state.read_options
+
+    @property
+    def schema(self) -> Schema:
+        """What the learned rows have decided about the label, the columns and the features."""
+        return self.state.schema
+
+    @property
+    def progress(self) -> Progress:
+        """The metrics up to the last row."""
+        return self.state.progress
+
+    @property
+    def history(self) -> History:
+        """What the model was trained on, and where each file continues."""
+        return self.state.history
+
     @property
     def is_trained_in_python(self) -> bool:
         """Whether the model learned only in Python; if so, its first source defines the columns."""
         history = self.history
-        return not (history.is_complete or history.entries or history.positions)
+        return not (history.is_complete or history.entries or history.files)
 
     @property
     def is_unused(self) -> bool:
         """Whether the model has no learned, predicted or pending samples."""
         has_rows = self.progress.samples or self.progress.unlabeled
-        return not (self.model.n_seen or has_rows or self.pending.samples)
+        return not (self.model.n_seen or has_rows or self.state.pending.samples)
 
     @property
     def stopped(self) -> bool:
         """Whether an error below the model's epsilon ended the run."""
         return self.history.stopped_below == self.model.epsilon
+
+    @property
+    def lacks_labels(self) -> bool:
+        """Whether no row has had a label, although rows must have one or the user has named it."""
+        options = self.read_options
+        is_misspelt = options.label in self.unseen_columns and not options.has_join
+        return (self.needs_label or is_misspelt) and not self.progress.samples
 
     @property
     def python_only_part(self) -> str | None:
@@ -330,110 +314,126 @@ class LiveModel:
                 "learn_one of stream_perceptron.load(PATH).model"
             )
 
-    def build_request(self, to_learn: bool = True) -> ReadRequest:
-        """Return a request for the rows of a source, to learn or to predict them."""
+    # --- Rows
+
+    def build_request(
+        self, to_learn: bool = True, read_options: ReadOptions | None = None
+    ) -> ReadRequest:
+        """Return a request for the rows of a source, to learn or to predict them.
+
+        `read_options` are those to use instead of the model's.
+        """
         self.require_runnable()
-        known_names = *self.model.features_, *self.pending.known_names
+        state, options = self.state, read_options or self.read_options
+        known_names = *self.model.features_, *state.pending.known_names
         return ReadRequest(
-            self.read_options.resolve_positions(self.schema) if to_learn else self.read_options,
-            self.schema,
+            options.resolve_positions(state.schema) if to_learn else options,
+            state.schema,
             list(dict.fromkeys(map(str, known_names))),
             self.model.classes_,
-            self.read_options.has_join,
-            self.string_columns,
+            options.has_join,
+            state.string_columns,
             self.unseen_columns,
             self.seen_columns,
             to_learn,
             needs_label=to_learn and self.needs_label,
-            n_records=self.progress.rows,
+            n_records=state.progress.rows,
             max_weights=self.model.max_weights,
         )
 
-    @property
-    def lacks_labels(self) -> bool:
-        """Whether no row has had a label, although rows must have one or the user has named it."""
-        options = self.read_options
-        is_misspelt = options.label in self.unseen_columns and not options.has_join
-        return (self.needs_label or is_misspelt) and not self.progress.samples
+    def join_labels(self, batch: Batch) -> Batch:
+        """Join late labels with their pending samples, if the read options say so.
 
-    def require_compatible(self, sources: Sequence[Source]) -> None:
-        """Check that sources fit the model, before any is read.
-
-        The first source of a model that was trained in Python decides the scale of features.
-
-        Raises
-        ------
-        SourceError
-            If a source does not fit.
-
+        A label that does not fit into the model rejects its row.
         """
-        request = self.build_request()
-        inferred = infer_from_sources(sources, request, is_new=self.is_trained_in_python)
-        if self.is_trained_in_python:
-            self.read_options = inferred.read_options
+        if not self.state.read_options.has_join:
+            return batch
+        batch = self.state.pending.join(batch, self.read_options)
+        rows = self.model.network.find_unfitting_labels(batch)
+        return batch.reject_rows(dict.fromkeys(rows, LABEL_DOES_NOT_FIT)) if rows else batch
 
     def step(
-        self, batch: Batch, options: TrainOptions = _DEFAULT_OPTIONS, is_repeated: bool = False
+        self,
+        batch: Batch,
+        options: TrainOptions = _DEFAULT_OPTIONS,
+        is_repeated: bool = False,
+        segment: Segment | None = None,
     ) -> StepResult:
         """Test and train on the rows of a batch; rejected rows are counted and left out.
 
-        `is_repeated` says whether the rows were learned before.
+        `is_repeated` says whether the rows were learned before; the history records them if they
+        are those of a segment.
         """
         with self.lock:
-            seen, rows_before = self.model.n_seen, self.progress.rows
+            n_seen, was_full = self.model.n_seen, self.model.network.is_full
             self.is_consistent = False
-            was_full = self.model.network.is_full
             try:
                 trained = self.model.train(batch, options)
             except StreamPerceptronError:
-                self.is_consistent = self.model.n_seen == seen
+                self.is_consistent = self.model.n_seen == n_seen
                 raise
             is_late_label = None if batch.joins is None else restore_predictions(batch, trained)
-            done, rows = batch[: trained.end], rows_before + 1 + np.arange(trained.end)
-            if batch.offsets:  # redelivered rows have no number
-                rows = rows_before + np.cumsum(done.status != REDELIVERED)
-            rows = rows[trained.usable_rows]
-            result = self._build_result(batch, trained, rows, done)
+            done = batch[: trained.end]
+            rows = self._number_rows(done)[trained.usable_rows]
+            result = self._build_result(batch, trained, rows, done, self.state.read_options)
             if batch.offsets and batch.counts_redelivered_rows:
                 result.rows = (batch.first_row + np.arange(trained.end))[trained.usable_rows]
             result.is_late_label, result.is_repeated = is_late_label, is_repeated
             if self.model.network.is_full and not was_full:
                 result.notices.append(build_full_model_warning())
-            if trained.end:
-                self.schema = done.schema
-                self.string_columns.update((name, n) for _, name, n in done.added_strings)
-                self._update_progress(done, trained, rows, is_repeated)
-            if done.joins is not None:
-                self.pending.commit(done, trained)
+            self._commit(done, trained, rows, is_repeated, segment)
             self.is_consistent = True
             return result
 
-    def _update_progress(
-        self, batch: Batch, trained: TrainResult, rows: NDArray[np.intp], is_repeated: bool
-    ) -> None:
-        """Count the rows of a batch that has been processed, and the results of its usable rows."""
-        progress, usable = self.progress, trained.usable_rows
-        features = batch if usable is ... else batch.take(usable)
-        progress.update(trained, rows, features, is_repeated)
-        progress.skipped += len(batch.rejected)
-        if batch.offsets:
-            self.n_redelivered += batch.count_redelivered()
-        if batch.n_missing is not None:
-            progress.missing += int(batch.n_missing[usable].sum())
+    def _number_rows(self, batch: Batch) -> NDArray[np.intp]:
+        """Return the number of each row in all runs, from 1; redelivered rows have none."""
+        n_before = self.state.progress.rows
+        if not batch.offsets:
+            return n_before + 1 + np.arange(len(batch))
+        return n_before + np.cumsum(batch.status != REDELIVERED)
 
-    def predict(self, batch: Batch, with_all_scores: bool = False) -> StepResult:
+    def _commit(
+        self, batch: Batch, trained: TrainResult, rows: NDArray[np.intp], is_repeated: bool,
+        segment: Segment | None,
+    ) -> None:  # fmt: skip
+        """Record the rows of a batch, which has been processed, and move past them."""
+        state, usable = self.state, trained.usable_rows
+        if trained.end:
+            state.schema = batch.schema
+            state.string_columns.update((name, n) for _, name, n in batch.added_strings)
+            features = batch if usable is ... else batch.take(usable)
+            state.progress.update(trained, rows, features, is_repeated)
+            state.progress.skipped += len(batch.rejected)
+            if batch.offsets:
+                self.n_redelivered += batch.count_redelivered()
+            if batch.n_missing is not None:
+                state.progress.missing += int(batch.n_missing[usable].sum())
+            if segment is not None:
+                state.record_rows(segment, batch, self.model)
+        if batch.joins is not None:
+            state.pending.commit(batch, trained)
+        if trained.stopped:
+            state.history.stopped_below = float(self.model.epsilon)
+
+    def predict(
+        self, batch: Batch, with_all_scores: bool = False, read_options: ReadOptions | None = None
+    ) -> StepResult:
         """Predict the rows of a batch without learning; row numbers are those in the source.
 
-        `with_all_scores` adds the score of each label.
+        `with_all_scores` adds the score of each label, and `read_options` are those with which the
+        batch was read, if they are not the model's.
         """
         options = TrainOptions(with_scores=True, with_all_scores=with_all_scores, learns=False)
         result = self.model.train(batch, options)
         rows = batch.first_row + np.arange(result.end)[result.usable_rows]
-        return self._build_result(batch, result, rows, batch[: result.end], to_learn=False)
+        return self._build_result(
+            batch, result, rows, batch[: result.end], read_options or self.read_options,
+            to_learn=False,
+        )  # fmt: skip
 
     def _build_result(
         self, batch: Batch, result: TrainResult, rows: NDArray[np.intp], done: Batch,
-        to_learn: bool = True,
+        read_options: ReadOptions, to_learn: bool = True,
     ) -> StepResult:  # fmt: skip
         """Build the result for the first usable rows of a batch; `done` has the rows processed."""
         failure, end = result.memory_error, result.end
@@ -457,7 +457,7 @@ class LiveModel:
             batch=done,
             rejected=done.rejections() if done.rejected else [],
             notices=list(batch.notices) if to_learn else [],
-            copied_columns=collect_copied_columns(done, self.read_options),
+            copied_columns=collect_copied_columns(done, read_options),
             stopped=result.stopped,
             failure=failure,
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,10 +18,11 @@ from stream_perceptron.data.batch import BATCH_ROWS, Batch
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.data.source import Source
 from stream_perceptron.errors import DivergedError
-from stream_perceptron.live.given_files import identify_files
-from stream_perceptron.live.loop import Learner, learn_files
+from stream_perceptron.live.files import Segment, identify_files
+from stream_perceptron.live.loop import learn_files
 from stream_perceptron.live.metrics import ClassMetrics, Progress
 from stream_perceptron.live.model import LiveModel
+from stream_perceptron.live.segments import Learner
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model import defaults
 from stream_perceptron.model.activations import get_activation
@@ -141,6 +142,24 @@ def list_combinations(swept: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]
     ]  # fmt: skip
 
 
+def build_trials(live: LiveModel, swept: Mapping[str, Sequence[Any]]) -> list[Trial]:
+    """Return a trial for each combination of settings, all of which begin as a new model."""
+    trials = []
+    for settings in list_combinations(swept):
+        trial = Trial(settings, copy.deepcopy(live))
+        trial.live.adopt(LiveModel(_clone_perceptron(live.model, settings), trial.live.state))
+        trials.append(trial)
+    return trials
+
+
+def _clone_perceptron(model: SGDPerceptron, settings: dict[str, Any]) -> SGDPerceptron:
+    """Return an untrained model with other settings and the same kind of scaler."""
+    cloned: SGDPerceptron = model.clone(settings)
+    if (scaler := model.network.scaler) is not None:
+        cloned.network.scaler = Scaler(has_indicators=scaler.has_indicators)
+    return cloned
+
+
 def get_active_model(trials: Sequence[Trial]) -> LiveModel:
     """Return the model of the first trial that has not ended, or else of the first trial."""
     return next((trial.live for trial in trials if not trial.has_ended), trials[0].live)
@@ -155,22 +174,23 @@ class Trials(Learner):
     def __init__(self, trials: Sequence[Trial], pool: Executor) -> None:
         super().__init__(trials[0].live)
         self.trials, self._pool = trials, pool
-        self.lock = nullcontext()  # each trial holds its own while it learns
-        for trial in trials:  # any of them may end
-            trial.live.history = self.live.history
-            trial.live.redeliveries = self.live.redeliveries
 
     @property
     def live(self) -> LiveModel:
         """The model of the first trial that has not ended."""
         return get_active_model(self.trials)
 
-    def step(self, batch: Batch, is_repeated: bool) -> StepResult:
+    def step(self, batch: Batch, segment: Segment | None = None) -> StepResult:
         """Train every trial on a batch; return a result that has stopped if all have ended."""
+        is_repeated = segment is not None and segment.is_repeated
         learn = partial(Trial.step, batch=batch, is_repeated=is_repeated)
         results = [result for result in self._pool.map(learn, self.trials) if result is not None]
         stopped = all(trial.has_ended for trial in self.trials)
         rejected = batch.rejections()
+        if segment is not None:
+            segment.advance(batch)
+            for offset, trial in itertools.product(batch.offsets, self.trials):
+                trial.live.state.redeliveries.update(offset)
         return replace(results[0], batch=batch, rejected=rejected, stopped=stopped, failure=None)
 
 
@@ -203,7 +223,7 @@ def learn_trials(
     """Test and train every trial on the rows of some sources; parameters are those of `learn`."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         learner = Trials(trials, pool)
-        files = identify_files(learner.live.history.positions, sources, passes)
+        files = identify_files([], sources, passes)
         yield from learn_files(learner, files, passes, limit, skip_rejected)
 
 
@@ -274,7 +294,7 @@ def sweep(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         learner = Trials(trials, pool)
         for batch in build_batches(stream):
-            if learner.step(batch, is_repeated=False).stopped:
+            if learner.step(batch).stopped:
                 break
     return rank_trials(trials)[1]
 

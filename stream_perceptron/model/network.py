@@ -337,26 +337,39 @@ class Network:
                 f"features, but this model has {k:,} and {d:,}: read them for this model"
             )
 
+    def find_unfitting_labels(self, samples: Samples) -> list[int]:
+        """Return the rows whose labels are new and do not fit into the model.
+
+        After the first of them, no new label fits, because the model does not get smaller.
+        """
+        if samples.has_own_ids:
+            samples = self.number_names(
+                samples, samples.list_labels(...), samples.weights, samples.status
+            )
+        (k, d), limit, added = self.store.shape, self.store.max_weights, samples.added_features
+        if count_weights(*samples.shape_after((k, d), len(samples))) <= limit:
+            return []
+        for row in samples.added_labels.rows.tolist():
+            n_room = max(0, count_fitting_features(k, limit) - d)
+            n_features = min(int(np.searchsorted(added.rows, row)), n_room)
+            if count_weights(k + 1, d + n_features) > limit:
+                return np.flatnonzero(samples.label_ids >= k).tolist()
+            k += 1
+        return []
+
     def _apply_max_weights(self, samples: Samples) -> tuple[int, Samples]:
         """Count the rows before the first whose label does not fit; leave out unfitting features.
 
         A full model takes no further features, so only the first of the new ones can fit.
         """
-        n, (k, d), limit = len(samples), self.store.shape, self.store.max_weights
-        if count_weights(*samples.shape_after((k, d), n)) <= limit:
-            return n, samples
-        labels, features = samples.added_labels, samples.added_features
-        end, n_features = n, 0
-        for row in (*labels.rows.tolist(), n):
-            n_added = int(np.searchsorted(features.rows, row))
-            n_features = min(n_added, max(0, count_fitting_features(k, limit) - d))
-            if row < n and count_weights(k + 1, d + n_features) > limit:
-                end = row
-                break
-            k += 1
-        self.is_full |= n_features < int(np.searchsorted(features.rows, end))
-        features = AddedNames(features.rows[:n_features], features.names[:n_features])
-        return end, replace(samples, added_features=features)
+        unfitting = self.find_unfitting_labels(samples)
+        end = unfitting[0] if unfitting else len(samples)
+        _, d = self.store.shape
+        k, d_after = samples.shape_after(self.store.shape, end)
+        n = min(d_after - d, max(0, count_fitting_features(k, self.store.max_weights) - d))
+        self.is_full |= n < d_after - d
+        added = samples.added_features
+        return end, replace(samples, added_features=AddedNames(added.rows[:n], added.names[:n]))
 
     def _train_part(
         self,

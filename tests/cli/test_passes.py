@@ -9,7 +9,7 @@ from helpers import capture_state, make_point_lines
 
 from stream_perceptron import LiveModel, SourceError
 from stream_perceptron.data import open_source
-from stream_perceptron.live.given_files import identify_files
+from stream_perceptron.live.files import identify_files
 from stream_perceptron.live.loop import learn
 
 HEADER, LINES = make_point_lines(12_000)
@@ -66,7 +66,7 @@ def test_resumed_pass_detects_a_shorter_file(tmp_path):
     source.write_bytes(DATA)
     learn_while_replaced(source, None, 3, limit=15_000).save(path)
     live, sources = LiveModel.load(path), [open_source(str(source))]
-    files = identify_files(live.history.positions, sources, 3)
+    files = identify_files(live.history.files, sources, 3)
     source.write_bytes(CHANGES["fewer rows"][0])
 
     with pytest.raises(SourceError, match="has changed since the first pass"):

@@ -76,7 +76,7 @@ def test_new_model_reads_the_rest_with_its_own_columns_and_scaler(form, tmp_path
     def reload(require_fit):
         nonlocal live, changed_at
         if live is old and len(predicted) >= 300:
-            require_fit(new)
+            require_fit(new, new.read_options)
             live, changed_at = new, len(predicted)
         return live
 

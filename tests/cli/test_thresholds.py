@@ -50,7 +50,7 @@ def test_pending_predictions_do_not_depend_on_thresholds(rows, tmp_path, run):
             "-p", "-", *options, check=0)  # fmt: skip
 
     assert read_contents(tmp_path / "a.npz") == read_contents(tmp_path / "b.npz")
-    assert len(LiveModel.load(tmp_path / "a.npz").pending.samples) == 300
+    assert len(LiveModel.load(tmp_path / "a.npz").state.pending.samples) == 300
 
 
 def test_best_threshold_gives_the_f1_that_evaluate_shows(tmp_path, run, rng):

@@ -82,7 +82,7 @@ def test_row_whose_label_does_not_fit_is_rejected(is_late, tmp_path, run):
     live = LiveModel.load(path)
     assert live.model.classes_ == [f"label{i}" for i in range(4)]
     assert live.progress.skipped == 4
-    assert not live.pending.samples, result.stderr
+    assert not live.state.pending.samples, result.stderr
 
 
 def test_names_of_evicted_samples_are_freed(tmp_path):

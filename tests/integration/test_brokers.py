@@ -53,7 +53,7 @@ def test_kafka_messages_are_learned_once_despite_kills(address, start_recipe, tm
     live = LiveModel.load(path)
 
     assert live.progress.samples == 900
-    assert live.redeliveries.offsets == {("0",): 299, ("1",): 299, ("2",): 299}
+    assert live.state.redeliveries.offsets == {("0",): 299, ("1",): 299, ("2",): 299}
 
 
 def read_labels(path):

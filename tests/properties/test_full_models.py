@@ -27,7 +27,7 @@ def learn_file(path, parameters, read_options, folder, draw_limit):
     """Learn a file in runs of limited length; return the saved state."""
     saved, n_rows = folder / "m.npz", 0
     live = LiveModel.start([open_source(str(path))], read_options, **parameters)
-    while not live.history.positions or not live.history.positions[-1].passes:
+    while not live.history.files or not live.history.files[-1].passes:
         n_rows += draw_limit()
         sources = [open_source(str(path))]
         for _ in learn(live, sources, limit=n_rows, skip_rejected=True):

@@ -159,9 +159,9 @@ class ChangingFiles(RuleBasedStateMachine):
     def edit_one_window(self, data):
         """Change a byte in one of the windows of a learned file, which is an error; undo it."""
         newest = {
-            Path(position.name): position
-            for position in LiveModel.load(self.learner.model).history.positions
-            if position.offset > 1024
+            Path(file.position.name): file.position
+            for file in LiveModel.load(self.learner.model).history.files
+            if file.position.offset > 1024
         }
         paths = [path for path in self.rows if path in newest and matches(path, [newest[path]])]
         if not paths:

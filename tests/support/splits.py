@@ -384,7 +384,7 @@ def load_results(learner: Learner):
         "progress": json.dumps(to_json(live.progress)),
         "arrays": {name: array.tobytes() for name, array in live.progress.arrays.items()},
         "schema": live.schema,
-        "offsets": live.redeliveries.offsets,
+        "offsets": live.state.redeliveries.offsets,
         "history": json.dumps(entries),
     }
 

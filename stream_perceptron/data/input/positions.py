@@ -27,7 +27,7 @@ BINARY_FORMATS = {b"PAR1": "parquet", b"\xff\xff\xff\xff": "arrow", b"ARRO": "ar
 # Not frozen, because a frozen dataclass takes several times as long to create.
 @dataclass(slots=True, unsafe_hash=True)
 class FilePosition:
-    """How far a file or a pipe has been read. Do not modify a position.
+    """A place between two rows of a file or a pipe. Do not modify a position.
 
     Two windows identify a text file: the first bytes after its header and the last bytes before
     the offset. A Parquet or Arrow file is identified by its first 4 KiB, its last 4 KiB and its
@@ -42,12 +42,6 @@ class FilePosition:
     # pipes, the number of rows.
     offset: int = 0
     rows: int = 0  # the number of rows read; for a pipe, without redelivered rows
-    rejected: int = 0  # rejected rows among them
-    # The number of complete passes over these rows; 0 if more rows may follow.
-    passes: int = 0
-    left: int = 0  # the number of bytes of an incomplete last line that followed the last pass
-    again: FilePosition | None = None  # how far these rows have been read in a further pass
-    repeated: int = 0  # the number of rows read again, in all further passes
 
     def __str__(self) -> str:
         return f"{self.display_name} ({self.rows:,} rows, SHA-256 {self.end_digest[:12]}...)"
@@ -122,7 +116,7 @@ class FileContent:
     >>> span = Span(4, b"1,u\\n", b"", b"1,u\\n", 0)
     >>> position = FilePosition("", *span.digest(4), header_size=4, offset=4, rows=1)
     >>> content = FileContent(open_bytes(str(path)))
-    >>> content.matches(position), content.has_more(position)
+    >>> content.matches(position), content.has_more_text()
     (True, True)
 
     """
@@ -177,14 +171,15 @@ class FileContent:
             and self.matches_last_window(position)
         )
 
-    def has_more(self, position: FilePosition) -> bool:
-        """Whether there are rows after the position that was matched last."""
-        if not self.is_text:
-            return not position.passes
+    def has_more_text(self, n_unread_bytes: int = 0) -> bool:
+        """Whether more rows of text follow the position that was matched last.
+
+        `n_unread_bytes` is the size of an incomplete last record that followed it before.
+        """
         size, has_text = 0, False
-        while (data := self._bytes.read_some()) and not (has_text and size > position.left):
+        while (data := self._bytes.read_some()) and not (has_text and size > n_unread_bytes):
             size, has_text = size + len(data), has_text or bool(data.strip(b"\r\n"))
-        return has_text and size != position.left
+        return has_text and size != n_unread_bytes
 
     def ends_line(self) -> bool:
         """Whether a line still ends at the position that was matched last.

@@ -80,7 +80,7 @@ static const uint8_t *skip_character(const uint8_t *p, const uint8_t *end) {
     return p + n;
 }
 
-static int is_utf8(const uint8_t *p, const uint8_t *end) {
+static inline int is_utf8(const uint8_t *p, const uint8_t *end) {
     while (p < end) {
         if (!(load_word(p, end) & HIGH_BITS))
             p += 8;
@@ -114,7 +114,7 @@ static inline uint8_t *write_character(uint8_t *p, Py_UCS4 c) {
 static inline int is_unicode_space(Py_UCS4 c) { return Py_UNICODE_ISSPACE(c); }
 
 /* Remove the spaces around a text in valid UTF-8, as `str.strip` does. */
-static void trim(const uint8_t **from, const uint8_t **to) {
+static inline void trim(const uint8_t **from, const uint8_t **to) {
     for (const uint8_t *p = *from; p < *to && is_unicode_space(read_character(&p));) *from = p;
     while (*from < *to) {
         const uint8_t *last = *to - 1, *p;

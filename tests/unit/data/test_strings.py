@@ -76,7 +76,7 @@ def test_each_column_has_its_own_limit(tmp_path, run, monkeypatch):
     write_jsonl(path, rows)
     run("learn", path, "-m", model, "-q", check=0)
 
-    assert LiveModel.load(model).string_columns == {"a": 40, "a=b": 40}
+    assert LiveModel.load(model).state.string_columns == {"a": 40, "a=b": 40}
     monkeypatch.setattr("stream_perceptron.data.meaning.reader.MAX_STRING_FEATURES", 45)
     live = LiveModel.load(model)
     write_csv(path, ["a", "a=b", "n", "label"], [(f"c{i}", "x", i, "u") for i in range(10)])

@@ -56,4 +56,4 @@ def test_indicators_and_string_columns_are_joined(tmp_path):
     is_indicator = dict(zip(network.feature_names, network.scaler.statistics[3], strict=False))
 
     assert [is_indicator[name] for name in "xbcd"] == [0, 0, 1, 1]
-    assert mean.string_columns == {"t": 12}
+    assert mean.state.string_columns == {"t": 12}
