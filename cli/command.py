@@ -16,7 +16,13 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from .printable import OneLineError, OneLineUsageError, format_count
+from .terminal import (
+    OneLineError,
+    OneLineUsageError,
+    format_count,
+    print_message,
+    set_json_messages,
+)
 
 SECTIONS = ("Required", "Input", "Model", "Checkpoint", "Cluster", "Output", "Advanced", "Other")
 # The names of options in other programs, and ours.
@@ -42,9 +48,26 @@ class SuggestionError(click.UsageError):
 
 
 class Options(SimpleNamespace):
-    """The values of a command's parameters by name, and the names of those that were given."""
+    """The values of a command's parameters by name, and the names of those that were given.
+
+    Options that only some of the commands have are as if they were not given.
+    """
 
     given: frozenset[str]
+    as_json: bool = False
+    # Those of some commands that train models.
+    model: Any = None
+    overwrite: bool = False
+    save_every: float = 0.0
+    predictions: Any = None
+    rejected: Any = None
+    join: Any = None
+    file_format: Any = None
+    limit: Any = None
+    keep: tuple[str, ...] = ()
+    threshold: Any = None
+    stop: bool = False
+    scores: bool = False
 
     def find_given(self, *names: str) -> str | None:
         """Return the flag of the first of these options that was given, or None."""
@@ -77,6 +100,7 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta["arguments"] = list(args)
+        set_json_messages(ctx, "--json" in args)
         with shorten_usage_errors(ctx):
             try:
                 return super().parse_args(ctx, args)
@@ -102,12 +126,13 @@ class Command(click.Command):
         default = ParameterSource.DEFAULT
         given = {name for name in ctx.params if ctx.get_parameter_source(name) is not default}
         options = Options(**ctx.params, given=frozenset(given))
+        set_json_messages(ctx, options.as_json)
         try:
             with shorten_usage_errors(ctx):
                 assert self.callback is not None
                 ctx.exit(self.callback(options) or 0)
         except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
+            print_message("interrupted")
             ctx.exit(130)
         except BrokenPipeError:
             silence_stdout()

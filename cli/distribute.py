@@ -17,6 +17,7 @@ from .options import (
     option,
     overwrite_model_option,
 )
+from .watch import run_in_child_process
 
 
 @command(short_help="Train a model on the processors of many machines.")
@@ -62,6 +63,10 @@ def distribute(options: Options) -> int:
         raise click.UsageError("stdin and pipes cannot be split into shards: name Parquet files")
     if options.address is not None and Path(options.address).is_file():
         raise click.UsageError(f"--address takes {options.address} as the address of a cluster")
-    from .rounds import run
+    from .rounds import DistributedRun
 
-    return run(options)
+    return run_in_child_process(
+        DistributedRun(options).run,
+        "Ray ended the run, because one of its processes on this machine was killed or ran out of "
+        "memory: repeat the command to resume after the last round saved",
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +15,6 @@ from .options import (
     reading_options,
     saved_model_option,
 )
-from .printable import (
-    format_class_table,
-    format_count,
-    format_table,
-    get_stdout_width,
-    get_terminal_width,
-    make_printable,
-    print_message,
-    shorten_name,
-    wrap_text,
-)
 from .reading import (
     announce_terminal_input,
     load_for_prediction,
@@ -35,6 +23,16 @@ from .reading import (
     require_known_classes,
 )
 from .signals import exit_on_signal
+from .tables import format_class_table, format_table, shorten_name
+from .terminal import (
+    format_count,
+    get_stdout_width,
+    get_terminal_width,
+    make_printable,
+    print_json,
+    print_message,
+    wrap_text,
+)
 
 if TYPE_CHECKING:
     from stream_perceptron.live.evaluation import Evaluation
@@ -100,10 +98,10 @@ def evaluate(options: Options) -> None:
                 print_message(
                     "no label is a class of the model: if another column has the labels, name it "
                     "with --label",
-                    err=True, kind="warning",
-                )  # fmt: skip
+                    kind="warning",
+                )
             if options.as_json:
-                click.echo(json.dumps(figures, default=str))
+                print_json(figures)
             else:
                 _print_results(evaluation, figures, options.scores)
         elif not signals.is_set:

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from .command import Options, command
-from .live_line import LiveLine, format_progress_bar
 from .options import option
+from .terminal import LiveLine, format_progress_bar
 
 
 @command()

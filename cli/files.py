@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from .printable import OneLineError
+from .terminal import OneLineError
 
 # What to do about an existing file that this program did not write, and an option that does so.
 OVERWRITE_ADVICE = ("to replace it", "--overwrite")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -16,14 +15,8 @@ import click
 
 from .command import Options, command
 from .options import json_option, model_argument
-from .printable import (
-    format_class_table,
-    format_count,
-    format_entry,
-    get_stdout_width,
-    make_printable,
-    wrap_text,
-)
+from .tables import format_class_table, format_entry
+from .terminal import format_count, get_stdout_width, make_printable, print_json, wrap_text
 
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
@@ -77,7 +70,7 @@ def inspect(options: Options) -> None:
     live = LiveModel.load(options.model)
     contents = _describe_model(live, options.model)
     if options.as_json:
-        click.echo(json.dumps(contents, default=str))
+        print_json(contents)
         return
     for title, lines in _format_sections(contents, live.history.format_lines()):
         if texts := [*lines]:
@@ -149,22 +142,15 @@ def _describe_settings(live: LiveModel) -> dict[str, Any]:
 
 def _describe_results(live: LiveModel) -> dict[str, Any]:
     """Return the counts, metrics and drift events of a model."""
-    from .output import compute_baseline, count_pending_samples
+    from .summary import compute_figures
 
     model, progress = live.model, live.progress
     metrics = progress.compute_metrics(len(model.classes_))
     return {
+        **compute_figures(live),
         "samples": model.n_seen,
         "updates": model.n_updates,
-        "accuracy": progress.accuracy,
-        "window_accuracy": progress.window_accuracy if len(progress.window) else None,
-        "mean_error": progress.mean_error,
         "last_error": None if isnan(model.last_error) else model.last_error,
-        "missing": progress.missing,
-        "unlabeled": progress.unlabeled,
-        "skipped": progress.skipped,
-        **count_pending_samples(live),
-        **compute_baseline(live),
         "per_class": [
             {"class": label, "precision": precision, "recall": recall, "samples": n}
             for label, precision, recall, n in zip(

@@ -53,7 +53,7 @@ from .options import (
     "--rejected", metavar="FILE", type=FILE, is_rare=True,
     help="Skip rows that cannot be used, and write them to FILE as JSON lines.",
 )  # fmt: skip
-def learn(options: Options) -> int:
+def learn(options: Options) -> None:
     """Train a model on a stream: predict each sample, then learn from it. SOURCE is one or more
     files, read in order, or - for stdin (the default): Parquet, Arrow, CSV, JSON Lines or LIBSVM,
     compressed or not. Any table will do.
@@ -87,9 +87,9 @@ def learn(options: Options) -> int:
     stream-perceptron learn mnist-train.parquet -m mnist.npz -p predictions.jsonl
     """
     _check_options(options)
-    from .run import run
+    from .training import TrainingRun
 
-    return run(options)
+    TrainingRun(options).run()
 
 
 def _check_options(options: Options) -> None:
@@ -105,8 +105,6 @@ def _check_options(options: Options) -> None:
             )
     elif "max_pending" in options.given:
         raise click.UsageError("--max-pending needs --join")
-    if options.as_json and options.predictions == "-":
-        raise click.UsageError("--json and -p - both write to stdout: write predictions to a file")
     if options.model is None and (flag := options.find_given("overwrite", "save_every")):
         raise click.UsageError(f"{flag} needs a checkpoint: add -m MODEL")
     if options.predictions is None and (

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import click
 
-from .printable import OneLineUsageError
+from .terminal import OneLineUsageError
 
 COMMANDS = (
     "learn",

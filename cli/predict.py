@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from .command import Options, command
-from .files import OVERWRITE_ADVICE, require_distinct_files
+from .files import OVERWRITE_ADVICE, require_distinct_files, require_expected_content
+from .lines import make_formatter
 from .options import (
     check_copied_columns,
     make_prediction_options,
@@ -17,8 +18,7 @@ from .options import (
     reading_options,
     saved_model_option,
 )
-from .predictions import make_formatter, open_predictions
-from .printable import format_count, print_message
+from .outputs import open_output
 from .reading import (
     announce_terminal_input,
     load_for_prediction,
@@ -27,6 +27,7 @@ from .reading import (
     require_known_classes,
 )
 from .signals import Signals, exit_on_signal
+from .terminal import format_count, print_message
 
 if TYPE_CHECKING:
     from stream_perceptron import LiveModel
@@ -81,8 +82,9 @@ def _predict(options: Options, signals: Signals) -> None:
     # Open the files first, so that an error in one of them does not truncate the predictions.
     names = [name for name in options.sources if not is_stream(name)]
     files = iter(open_sources(names, options.file_format, signals))
-    advice = () if options.overwrite else OVERWRITE_ADVICE
-    output = open_predictions(path, formatter, signals, advice=advice)
+    if path != "-" and not options.overwrite:
+        require_expected_content(path, formatter.prefixes, formatter.content, *OVERWRITE_ADVICE)
+    output = open_output(path, formatter, signals)
     evaluation = Evaluation(())  # without classes to rank
     for name in options.sources:
         if is_stream(name):
@@ -99,15 +101,15 @@ def _predict(options: Options, signals: Signals) -> None:
             output.write(result)
             evaluation.update(result)
             for rejection in result.rejected:
-                print_message(f"skipped: {rejection}", err=True)
+                print_message(f"skipped: {rejection}")
         if signals.is_set:
             break
     if path != "-":
         n_labeled = evaluation.confusion.tested
         n = n_labeled + evaluation.n_unlabeled
-        accuracy = f", accuracy {evaluation.accuracy:.2%}" if n_labeled else ""
+        accuracy = f", accuracy {evaluation.confusion.accuracy:.2%}" if n_labeled else ""
         scope = f" on the {n_labeled:,} labeled rows" if 0 < n_labeled < n else ""
-        print_message(f"{path}: {format_count(n, 'prediction')}{accuracy}{scope}", err=True)
+        print_message(f"{path}: {format_count(n, 'prediction')}{accuracy}{scope}")
 
 
 class _ReloadableModel:
@@ -136,12 +138,10 @@ class _ReloadableModel:
             live, read_options = self._load()
             require_fit(live, read_options)
         except (CheckpointError, SourceError, OSError) as error:
-            print_message(
-                f"{error}; still predicting with the previously loaded model", err=True,
-                kind="warning",
-            )  # fmt: skip
+            text = f"{error}; still predicting with the previously loaded model"
+            print_message(text, kind="warning")
         else:
             self.live, self.read_options = live, read_options
             n = format_count(live.model.n_seen, "sample")
-            print_message(f"reloaded {path}: {n}", err=True)
+            print_message(f"reloaded {path}: {n}")
         return self.live

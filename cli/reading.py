@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .command import SuggestionError
-from .printable import format_count, print_message
 from .signals import Signals
+from .terminal import format_count, print_message
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +54,7 @@ def _warn_of_learned_rows(source: Source, live: LiveModel) -> None:
     if n_rows := file.progress.position.rows:
         rows = format_count(n_rows, "row")
         text = f"{source.name}: the model has learned {rows} of this file, so its accuracy on new "
-        print_message(build_warning(f"{text}rows may be lower"), err=True)
+        print_message(build_warning(f"{text}rows may be lower"))
 
 
 def _report_problems(
@@ -69,14 +69,14 @@ def _report_problems(
         for result in results:
             for notice in result.batch.notices:
                 if notice.code == UNKNOWN_COLUMNS:
-                    print_message(notice, err=True, remedies=notice.remedies)
+                    print_message(notice, notice.remedies)
             n_rows, n_values = n_rows + len(result.rows), n_values + len(result.batch.values)
             yield result
     if n_rows and not n_values and live.model.features_:
         problem = "no row had a feature of the model, so all predictions are alike"
-        print_message(build_warning(f"{source.name}: {problem}"), err=True)
+        print_message(build_warning(f"{source.name}: {problem}"))
     if text := describe_lost_bytes(source):
-        print_message(text, err=True)
+        print_message(text)
 
 
 def describe_lost_bytes(source: Source, has_model: bool = True) -> str | None:
@@ -164,7 +164,7 @@ def require_known_classes(labels: Collection[str], live: LiveModel) -> None:
 def announce_terminal_input(sources: tuple[str, ...]) -> None:
     """Print a notice if samples are read from a terminal."""
     if "-" in sources and sys.stdin.isatty():
-        click.echo("reading samples from the terminal, one per line; press Ctrl-D to end", err=True)
+        print_message("reading samples from the terminal, one per line; press Ctrl-D to end")
 
 
 def make_read_options(options: Options) -> ReadOptions:

@@ -1,18 +1,15 @@
-"""Rejected rows: their summary by reason, and their JSON lines."""
+"""Rejected rows by reason."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .predictions import LineFormatter
-from .printable import format_count
+from .terminal import format_count
 
 if TYPE_CHECKING:
     from stream_perceptron import SampleError
     from stream_perceptron.data.batch import Rejection
-    from stream_perceptron.live.step_result import StepResult
 
 _MAX_GROUPS = 10
 _MAX_FIRST_TEXTS = 10
@@ -68,19 +65,3 @@ class Rejections:
         if n_remaining:
             lines.append(f"skipped: {n_remaining:,} more for other reasons")
         return [*lines, f"skipped: {self.total:,} of {rows:,} rows, {self.total / rows:.1%}"]
-
-
-class RejectedRowFormatter(LineFormatter):
-    """Formats rejected rows as lines of JSON, with the line of each row of text."""
-
-    content = "rejected rows"
-    prefixes = (b'{"source": ',)
-
-    def __call__(self, result: StepResult) -> Iterator[str]:
-        if result.is_repeated:
-            return  # the lines were written when the rows were first read
-        for source, row, reason, text in result.rejected:
-            record: dict[str, object] = {"source": source, "row": row, "reason": reason}
-            if text is not None:
-                record["line"] = text.removesuffix("\n").removesuffix("\r")
-            yield json.dumps(record) + "\n"

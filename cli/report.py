@@ -7,9 +7,9 @@ import click
 from .command import Options, command
 from .files import OVERWRITE_ADVICE, require_distinct_files, require_expected_content
 from .options import FILE, make_format_option, option, overwrite_option
-from .printable import OneLineError, make_printable, print_message
 from .reading import change_read_options, require_runnable
 from .signals import exit_on_signal
+from .terminal import OneLineError, make_printable, print_line
 
 
 @command(short_help="Write an HTML page that shows how models learned.")
@@ -70,4 +70,4 @@ def report(options: Options) -> None:
         page = signals.call_interruptibly(make_page, [examples or ""])
     with open_replacement(output) as file:
         file.write(page.encode())
-    print_message(f"report written to {output}: open it in a browser")
+    print_line(f"report written to {output}: open it in a browser")

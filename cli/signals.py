@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import math
 import os
 import select
@@ -15,6 +16,8 @@ from types import FrameType
 from typing import Any, Self, TypeVar
 
 import click
+
+from .terminal import print_message, prints_json
 
 T = TypeVar("T")
 
@@ -39,7 +42,7 @@ class Signals:
 
     def __init__(self, saves: bool = False) -> None:
         self.caught: int | None = None
-        self._warns_before_exit = saves
+        self._warns_before_exit, self._prints_json = saves, prints_json()
         hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
         self._numbers = _NUMBERS if hangs_up else _NUMBERS[:2]
 
@@ -145,20 +148,22 @@ class Signals:
             if not self._warns_before_exit:
                 os._exit(128 + number)
             self._warns_before_exit = False
+            text = "saving; press Ctrl-C again to end without saving"
+            line = json.dumps({"kind": "notice", "text": text}) if self._prints_json else text
             with suppress(OSError):
-                os.write(2, b"saving; press Ctrl-C again to end without saving\n")
+                os.write(2, f"{line}\n".encode())
         self.caught = self.caught or number
 
 
 @contextmanager
-def exit_on_signal() -> Iterator[Signals]:
+def exit_on_signal(saves: bool = False, is_quiet: bool = False) -> Iterator[Signals]:
     """Yield `Signals`; after the first signal, the command ends with the signal's exit code."""
-    with Signals() as signals:
+    with Signals(saves) as signals:
         try:
             yield signals
         except InterruptedWaitError:
-            if signals.caught == signal.SIGINT:
-                click.echo("interrupted", err=True)
+            if signals.caught == signal.SIGINT and not is_quiet:
+                print_message("interrupted")
         if signals.is_set:
             raise click.exceptions.Exit(signals.exit_code)
 

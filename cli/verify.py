@@ -5,10 +5,9 @@ from __future__ import annotations
 import click
 
 from .command import Options, command
-from .live_line import LiveLine, format_progress_bar
 from .options import SOURCE, make_format_option, model_argument
-from .printable import make_printable, print_message
 from .signals import exit_on_signal
+from .terminal import LiveLine, format_progress_bar, make_printable, print_line
 
 
 @command(short_help="Verify that a model was trained on the given sources.")
@@ -48,4 +47,4 @@ def verify(options: Options) -> None:
         except VerificationError as error:
             raise VerificationError(make_printable(f"{path}: {error}")) from None
     k, d = len(live.model.classes_), len(live.model.features_)
-    print_message(f"{path}: every bit of the {k:,} x {d:,} weights follows from these sources")
+    print_line(f"{path}: every bit of the {k:,} x {d:,} weights follows from these sources")

@@ -7,14 +7,14 @@ import os
 import signal
 from collections.abc import Callable
 
-from .printable import OneLineError
+from .terminal import OneLineError
 
 _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 
 
-def run_in_child_process(run: Callable[[], int], explanation: str) -> int:
-    """Run a function in a child process, and return its exit code.
+def run_in_child_process(run: Callable[[], None], explanation: str) -> int:
+    """Run a function in a child process, and return the exit code of that.
 
     If the child ends before the function does, as when Ray loses its processes on this machine,
     raise an error with this explanation.
@@ -27,7 +27,8 @@ def run_in_child_process(run: Callable[[], int], explanation: str) -> int:
         # The child ends with its parent, however that ends; only Linux supports this.
         getattr(ctypes.CDLL(None), "prctl", lambda *args: 0)(_PR_SET_PDEATHSIG, signal.SIGKILL)
         try:
-            return run()
+            run()
+            return 0
         finally:
             os.write(writing, b"finished")
     os.close(writing)

@@ -43,7 +43,7 @@ _MEMBERS = {
     "Trial": "model progress accuracy kappa has_ended",
     "LiveModel": "start load save step predict",
     "Progress": "samples unlabeled skipped updates missing events rows accuracy window_accuracy "
-    "mean_error updated_share compute_metrics",
+    "mean_error updated_share compute_metrics compute_figures",
     "DriftEvent": "kind row sample found before after",
     "ReadOptions": "label weight ignore scale position standardize categorical missing delimiter "
     "decimal join max_pending keep",

@@ -119,11 +119,11 @@ def _list_key_figures(live: LiveModel) -> Iterator[tuple[str, str]]:
     """Yield the name and the text of each key figure."""
     progress, classes = live.progress, live.model.classes_
     if progress.accuracy is not None:
-        metrics = progress.compute_metrics(len(classes))
+        figures = progress.compute_figures(classes)
         yield "accuracy", f"{progress.accuracy:.1%}"
-        yield "majority class", f"{metrics.baseline:.1%} ({classes[metrics.majority_label]})"
-        yield "balanced accuracy", f"{metrics.balanced_accuracy:.1%}"
-        yield "kappa", format_kappa(metrics.cohen_kappa)
+        yield "majority class", f"{figures['majority_share']:.1%} ({figures['majority_class']})"
+        yield "balanced accuracy", f"{figures['balanced_accuracy']:.1%}"
+        yield "kappa", format_kappa(figures["cohen_kappa"])
     yield "samples", f"{live.model.n_seen:,}"
     yield "classes", f"{len(classes):,}"
     yield "features", f"{len(live.model.features_):,}"

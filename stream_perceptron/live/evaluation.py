@@ -55,11 +55,6 @@ class Evaluation:
         self.n_unlabeled += len(labels) - len(labeled)
         self.n_skipped += len(result.rejected)
 
-    @property
-    def accuracy(self) -> float | None:
-        """The share of labeled samples that were predicted correctly; None if there are none."""
-        return self.confusion.right / self.confusion.tested if self.confusion.tested else None
-
     def figures(self) -> dict[str, Any]:
         """Return the figures for all samples, each class and each (label, prediction) pair."""
         confusion, labels = self.confusion, list(self._numbers)
@@ -69,12 +64,7 @@ class Evaluation:
         is_small = len(order) <= _MAX_MATRIX_CLASSES
         return {
             "samples": confusion.tested,
-            "accuracy": self.accuracy,
-            "balanced_accuracy": metrics.balanced_accuracy,
-            "macro_f1": metrics.macro_f1,
-            "cohen_kappa": metrics.cohen_kappa,
-            "majority_class": labels[metrics.majority_label],
-            "majority_share": metrics.baseline,
+            **confusion.compute_figures(labels),
             "classes": [labels[i] for i in order],
             "confusion": confusion.matrix(order).tolist() if is_small else None,
             "pairs": [[labels[i], labels[j], n] for i, j, n in confusion.pairs.tolist()],

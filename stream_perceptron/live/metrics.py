@@ -121,6 +121,11 @@ class Confusion:
         confusion.right = int(counts[targets == predicted].sum())
         return confusion
 
+    @property
+    def accuracy(self) -> float | None:
+        """The share of samples that were predicted correctly; None if there are none."""
+        return self.right / self.tested if self.tested else None
+
     def update(self, targets: NDArray[np.intp], predicted: NDArray[np.intp]) -> None:
         """Count samples by the numbers of their labels and predicted labels."""
         self.tested += len(targets)
@@ -173,6 +178,21 @@ class Confusion:
             float(_compute_shares(label_counts).max(initial=0.0)),
             label_counts,
         )
+
+    def compute_figures(self, labels: Sequence[Hashable], untested: int = 0) -> dict[str, Any]:
+        """Return the metrics of all labels by name; those that need a tested sample may be None.
+
+        The majority class also counts `untested` samples of the first label.
+        """
+        metrics, is_tested = self.compute_metrics(len(labels), untested), self.tested > 0
+        return {
+            "accuracy": self.accuracy,
+            "majority_class": labels[metrics.majority_label] if metrics.baseline else None,
+            "majority_share": metrics.baseline or None,
+            "cohen_kappa": metrics.cohen_kappa if is_tested else None,
+            "balanced_accuracy": metrics.balanced_accuracy if is_tested else None,
+            "macro_f1": metrics.macro_f1 if is_tested else None,
+        }
 
 
 @dataclass(eq=False, repr=False)
@@ -238,7 +258,7 @@ class Progress:
     @property
     def accuracy(self) -> float | None:
         """The progressive accuracy; None before the first new row is tested."""
-        return self.confusion.right / self.confusion.tested if self.confusion.tested else None
+        return self.confusion.accuracy
 
     @property
     def window(self) -> NDArray[np.bool_]:
@@ -250,11 +270,37 @@ class Progress:
         """The accuracy over the last 1,000 tested samples; 0 before the first."""
         return float(self.window.mean()) if len(self.window) else 0.0
 
+    @property
+    def _n_of_first_label(self) -> int:
+        """The number of untested samples, if it is known that they had the first label: 0 or 1."""
+        has_new_rows = self.confusion.tested > 0 or not len(self.window)
+        return int(self.n_untested == 1 and has_new_rows)
+
     def compute_metrics(self, k: int) -> ClassMetrics:
         """Return the metrics of k labels, from new rows."""
-        # A single untested sample was the first, which has the first label.
-        has_new_rows = self.confusion.tested > 0 or not len(self.window)
-        return self.confusion.compute_metrics(k, int(self.n_untested == 1 and has_new_rows))
+        return self.confusion.compute_metrics(k, self._n_of_first_label)
+
+    def compute_figures(self, labels: Sequence[Hashable]) -> dict[str, Any]:
+        """Return the counts and the metrics by name, given the labels of the model.
+
+        Metrics are None before a sample has been tested.
+
+        Examples
+        --------
+        >>> Progress(unlabeled=3).compute_figures([])["unlabeled"]
+        3
+
+        """
+        return {
+            "samples": self.samples,
+            "window_accuracy": self.window_accuracy if len(self.window) else None,
+            "mean_error": self.mean_error,
+            "updates": self.updates,
+            "unlabeled": self.unlabeled,
+            "skipped": self.skipped,
+            "missing": self.missing,
+            **self.confusion.compute_figures(labels, self._n_of_first_label),
+        }
 
     @property
     def mean_error(self) -> float:

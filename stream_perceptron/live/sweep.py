@@ -16,9 +16,8 @@ import numpy as np
 from stream_perceptron.checkpoint.pipelines import unpack_pipeline
 from stream_perceptron.data.batch import BATCH_ROWS, Batch
 from stream_perceptron.data.schema import Schema
-from stream_perceptron.data.source import Source
 from stream_perceptron.errors import DivergedError
-from stream_perceptron.live.files import Segment, identify_files
+from stream_perceptron.live.files import GivenFile, Segment
 from stream_perceptron.live.loop import learn_files
 from stream_perceptron.live.metrics import ClassMetrics, Progress
 from stream_perceptron.live.model import LiveModel
@@ -215,15 +214,14 @@ def rank_trials(trials: Sequence[Trial]) -> tuple[str, list[Trial]]:
 
 def learn_trials(
     trials: Sequence[Trial],
-    sources: Sequence[Source],
+    files: Sequence[GivenFile],
     passes: int | None = 1,
     limit: int | None = None,
     skip_rejected: bool = False,
 ) -> Generator[StepResult, None, None]:
-    """Test and train every trial on the rows of some sources; parameters are those of `learn`."""
+    """Test and train every trial on the rows of files; the parameters are those of `learn`."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         learner = Trials(trials, pool)
-        files = identify_files([], sources, passes)
         yield from learn_files(learner, files, passes, limit, skip_rejected)
 
 

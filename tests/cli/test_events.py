@@ -11,7 +11,10 @@ import threading
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from helpers import CASE_FACTOR, COMMAND, start, write_jsonl
+
+from stream_perceptron_cli.main import main
 
 DRIFT = ("drop", "recovery")
 KINDS = (*DRIFT, "finding")
@@ -236,3 +239,30 @@ def test_row_of_an_event_counts_unlabeled_and_rejected_rows(run, tmp_path):
     assert drop["near"] < drop["row"] <= drop["near"] + 300
     options[-1] = tmp_path / "q.jsonl"
     assert learn_through_pipe(source, options, write_at_once) == expected
+
+
+def test_summary_and_errors_are_json_beside_predictions_on_stdout(run, tmp_path):
+    """With --json, each line on stderr is JSON, also if the command is wrong or a row is bad."""
+    (tmp_path / "s.csv").write_text("a,label\n1,x\n2,y\n")
+    (tmp_path / "bad.csv").write_text("a,label\n1,x\n2,y,z\n")
+    result = run("learn", tmp_path / "s.csv", "--json", "-p", "-", check=0)
+    *_, summary = map(json.loads, result.stderr.splitlines())
+
+    assert [json.loads(line)["row"] for line in result.stdout.splitlines()] == [1, 2]
+    assert (summary["kind"], summary["samples"]) == ("summary", 2)
+    for command in (["learn"], ["sweep"], ["evaluate", "-m", tmp_path / "none.npz"]):
+        for options in ([tmp_path / "bad.csv"], [tmp_path / "none.csv"], ["--unknown"]):
+            result = run(*command, *options, "--json", check=None)
+            records = [json.loads(line) for line in result.stderr.splitlines()]
+
+            assert result.returncode > 0
+            assert records[-1]["kind"] == "error"
+
+
+def test_figures_are_printed_at_least_once_a_minute(monkeypatch, run, tmp_path):
+    monkeypatch.setattr("stream_perceptron_cli.progress._MAX_SILENCE", 0.0)
+    (tmp_path / "s.csv").write_text("a,label\n" + "1,x\n2,y\n" * 20)
+    arguments = ["learn", str(tmp_path / "s.csv"), "-m", str(tmp_path / "m.npz")]
+    output = CliRunner().invoke(main, [*arguments, "--save-every", "10"]).stderr
+
+    assert [line.split()[0] for line in output.splitlines()[3:7]] == ["10", "20", "30", "40"]

@@ -10,7 +10,7 @@ import pytest
 
 WATCH = """
 import os, signal, sys, time
-from stream_perceptron_cli.printable import OneLineError
+from stream_perceptron_cli.terminal import OneLineError
 from stream_perceptron_cli.watch import run_in_child_process
 
 def end_on_signal():
@@ -29,7 +29,7 @@ except OneLineError as error:
 @pytest.mark.parametrize(
     ("run", "code", "printed"),
     [
-        ("3", 3, ""),
+        ("sys.exit(3)", 3, ""),
         ("end_on_signal()", 7, ""),
         ("os._exit(1)", 0, "lost\n"),
         ("os.kill(os.getpid(), signal.SIGKILL)", 0, "lost\n"),

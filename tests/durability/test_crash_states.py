@@ -22,7 +22,7 @@ import pytest
 from helpers import CASE_FACTOR, COMMAND, make_point_lines, read_contents, require_tool
 
 from stream_perceptron import LiveModel
-from stream_perceptron_cli.output import CommandState
+from stream_perceptron_cli.checkpoint import CommandState
 
 MODEL, PREVIOUS = "model/model.npz", "model/model.npz.prev"
 BESIDE_MODEL, ELSEWHERE = "model/predictions.jsonl", "other/predictions.jsonl"

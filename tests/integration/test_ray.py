@@ -193,20 +193,20 @@ def test_learn_and_distribute_alternate(seed, cluster, run, tmp_path):
 
 @pytest.mark.parametrize("seed", get_seeds(2 * CASE_FACTOR))
 def test_offsets_learned_before_and_in_rounds_are_not_learned_again(seed, cluster, run, tmp_path):
-    rng, model = random.Random(seed), tmp_path / "model.npz"
-    first, second = (rng.randint(20, 200) for _ in range(2))
-    end = first + second + rng.randint(0, 100)
-    ranges = [(0, first), (first, first + second), (rng.randint(0, first + second), end)]
-    for number, (start, stop) in enumerate(ranges):
-        path, offsets = tmp_path / f"{number}.parquet", np.arange(start, stop)
+    """`learn` and `distribute` alternate in any order; `learn` is given some offsets again."""
+    rng, model, end = random.Random(seed), tmp_path / "model.npz", 0
+    for number, step in enumerate(["learn", *rng.choices(["learn", "distribute"], k=4)]):
+        start = rng.randint(0, end) if step == "learn" else end
+        end = max(end, start) + rng.randint(1, 200)
+        path, offsets = tmp_path / f"{number}.parquet", np.arange(start, end)
         labels = np.where(offsets % 3, "u", "v")
         pq.write_table(pa.table({"o": offsets, "a": offsets % 7, "label": labels}), path)
-        if number == 1:
-            cluster.run(path, shards=rng.randint(1, 3), rows=rng.choice([11, 300]), model=model)
-        else:
+        if step == "learn":
             run("learn", path, "--position", "o", "-m", model, "-q", check=0)
+        else:
+            cluster.run(path, shards=rng.randint(1, 3), rows=rng.choice([11, 300]), model=model)
 
-    assert LiveModel.load(model).progress.samples == end
+        assert LiveModel.load(model).progress.samples == end, step
     run("verify", model, *sorted(tmp_path.glob("*.parquet")), check=0)
 
 
