@@ -36,7 +36,7 @@ def run_command(arguments: list[str], folder: Path) -> str:
     assert usage.ru_maxrss < _BYTES // 2**10, context
     lines = stderr.splitlines()
     assert not any(word in stderr for word in ("Traceback", "Warning:", "  File")), context
-    errors = [line for line in lines if line.startswith("Error: ")]
+    errors = [line for line in lines if line.startswith(("Error: ", '{"kind": "error"'))]
     messages = [line for line in lines if not line.startswith("  ")]  # the others are suggestions
     assert code == 0 or errors == messages[-1:], context
     assert code != 2 or len(messages) == 1, context
