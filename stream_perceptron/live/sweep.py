@@ -186,7 +186,7 @@ class Trials(Learner):
         results = [result for result in self._pool.map(learn, self.trials) if result is not None]
         stopped = all(trial.has_ended for trial in self.trials)
         rejected = batch.rejections()
-        if segment is not None:
+        if segment is not None and len(batch):
             segment.advance(batch)
             for offset, trial in itertools.product(batch.offsets, self.trials):
                 trial.live.state.redeliveries.update(offset)

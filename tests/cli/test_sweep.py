@@ -68,3 +68,11 @@ def test_signal_on_an_idle_pipe_prints_the_table_so_far():
         "best:",
         "  stream-perceptron learn - --label y --lr 1 -m model.npz",
     ]
+
+
+def test_first_row_that_cannot_be_used_is_reported_as_by_learn(run, tmp_path):
+    (tmp_path / "s.jsonl").write_text('{"a": Infinity, "label": "x"}\n')
+    learn, sweep = (run(command, tmp_path / "s.jsonl", check=1) for command in ("learn", "sweep"))
+
+    assert learn.stderr.splitlines()[-2:] == sweep.stderr.splitlines()[-2:]
+    assert "s.jsonl: row 1: " in sweep.stderr
