@@ -1,4 +1,4 @@
-"""The checkpoint of a run: what it stores for the next run, and when it is saved."""
+"""The checkpoint of a run: loading it, the state for the next run, and the save interval."""
 
 from __future__ import annotations
 

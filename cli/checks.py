@@ -1,4 +1,4 @@
-"""Checks of what a run has learned: labels, and names that options give."""
+"""Checks that rows had labels, and the columns that options name."""
 
 from __future__ import annotations
 

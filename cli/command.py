@@ -50,7 +50,7 @@ class SuggestionError(click.UsageError):
 class Options(SimpleNamespace):
     """The values of a command's parameters by name, and the names of those that were given.
 
-    Options that only some of the commands have are as if they were not given.
+    An option that a command lacks has its default.
     """
 
     given: frozenset[str]

@@ -1,4 +1,4 @@
-"""What users see on stderr while a run learns."""
+"""The printer of a run: messages, events and rows of figures on stderr."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Printer:
         self.mark_printed(notice.code)
 
     def mark_printed(self, code: str | None) -> None:
-        """Note that what has this code need not be printed."""
+        """Treat the notice, event or finding with this code as printed."""
         self._printed.add(code)
 
     def print_event(
@@ -96,8 +96,7 @@ class Printer:
     def print_record(self, n_rows: int, **figures: object) -> None:
         """Print figures as JSON."""
         self._n_printed, self._printed_at = n_rows, time.monotonic()
-        if not self.is_quiet:
-            print_json({"kind": "progress", **figures}, err=True)
+        print_json({"kind": "progress", **figures}, err=True)
 
     def redraw(self, progress: Progress, n_rows: int) -> None:
         """Redraw the live line, if it is time."""

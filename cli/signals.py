@@ -149,7 +149,8 @@ class Signals:
                 os._exit(128 + number)
             self._warns_before_exit = False
             text = "saving; press Ctrl-C again to end without saving"
-            line = json.dumps({"kind": "notice", "text": text}) if self._prints_json else text
+            event = {"kind": "notice", "text": text, "remedies": []}
+            line = json.dumps(event) if self._prints_json else text
             with suppress(OSError):
                 os.write(2, f"{line}\n".encode())
         self.caught = self.caught or number

@@ -1,4 +1,4 @@
-"""The summary of a run: what its model has learned."""
+"""The figures that summarize a run."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ class TrainingRun:
         owns_terminal = options.predictions != "-" or not sys.stdout.isatty()
         self.printer = Printer(options.quiet, self._count_rows_to_read(), owns_terminal)
         self._interval = SaveInterval(options.save_every, self._n_rows_before)
-        # Labels that are not classes end the run of a new model that was not told its classes.
+        # Labels that are not classes end the run of a new model without given classes.
         self._must_check_labels = self.live.is_unused and self.live.model.classes is None
         if options.model is not None and any(output.is_new for output in self.outputs):
             self._write(options.model)  # if this run is killed, the next one recognizes its files
@@ -318,7 +318,9 @@ class TrainingRun:
             self.print_findings(has_ended=False)
 
     def _print_figures(self) -> None:
-        """Print figures, as a row of a table or as JSON."""
+        """Print figures, as a row of a table or as JSON, unless the run is quiet."""
+        if self.printer.is_quiet:
+            return
         if prints_json():
             self.printer.print_record(
                 self.n_new_rows, row=self.live.progress.rows, **self._compute_figures()
@@ -388,8 +390,9 @@ class TrainingRun:
 
     def _write(self, path: Path) -> None:
         """Save the model with the sizes of the output files."""
+        sizes = SavedSizes(path.parent, self._state.outputs)
         for output in self.outputs:
-            output.sync(SavedSizes(path.parent, self._state.outputs))
+            output.sync(sizes)
         self.live.save(path, to_json(self._state))
 
     @property
@@ -397,8 +400,10 @@ class TrainingRun:
         """Whether rows of the files were read, and all of them were rejected."""
         if self.live.is_unused:
             return self.live.progress.rows > 0
-        files = [file.progress for file in self.files]
-        return self.n_read > 0 and all(each.rejected == each.position.rows for each in files)
+        all_progress = [file.progress for file in self.files]
+        return self.n_read > 0 and all(
+            progress.rejected == progress.position.rows for progress in all_progress
+        )
 
     # --- Finish
 

@@ -14,7 +14,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def run_in_child_process(run: Callable[[], None], explanation: str) -> int:
-    """Run a function in a child process, and return the exit code of that.
+    """Run a function in a child process, and return the child's exit code.
 
     If the child ends before the function does, as when Ray loses its processes on this machine,
     raise an error with this explanation.

@@ -104,7 +104,7 @@ class Segment:
 
 
 def identify_files(
-    known: Sequence[FileProgress],
+    learned: Sequence[FileProgress],
     sources: Iterable[Source],
     passes: int | None = 1,
     is_strict: bool = True,
@@ -118,7 +118,7 @@ def identify_files(
 
     Parameters
     ----------
-    known
+    learned
         The progress of files that were learned before, in the order in which they were read.
     sources
         The sources, in the order in which to read them.
@@ -136,15 +136,15 @@ def identify_files(
 
     """
     given: dict[object, GivenFile] = {}
-    index = _ProgressIndex(known)
+    index = _ProgressIndex(learned)
     for source in sources:
         name = resolve_name(source.path)
         file_id = _find_file_id(name)
         if file_id in given:
             given[file_id].notice = f"{source.name}: given more than once, but read only once"
         elif source.is_stream:
-            progress = next((each for each in index.by_name[name] if each.is_stream), None)
-            progress = progress or FileProgress(FilePosition(name))
+            streams = (progress for progress in index.by_name[name] if progress.is_stream)
+            progress = next(streams, None) or FileProgress(FilePosition(name))
             progress.finish_pass(0, 0)  # a pipe never ends
             given[file_id] = GivenFile(source, progress)
         else:
@@ -218,26 +218,27 @@ def _continue_file(
 class _ProgressIndex:
     """The progress of files, by name and by content."""
 
-    known: Sequence[FileProgress]
+    learned: Sequence[FileProgress]
     # The progress that a new file matches because it is a copy of another file.
     original: FileProgress | None = None
     _taken: set[int] = field(default_factory=set)  # by ID: at most one file continues each
 
     def __post_init__(self) -> None:
         self.by_name: dict[str, list[FileProgress]] = defaultdict(list)
-        for progress in reversed(self.known):
+        for progress in reversed(self.learned):
             self.by_name[progress.position.name].append(progress)
-        self._by_position = {id(each.position): each for each in self.known}
-        self._index = PositionIndex(each.position for each in self.known)
+        self._by_position = {id(progress.position): progress for progress in self.learned}
+        self._index = PositionIndex(progress.position for progress in self.learned)
 
     def find_newest(self, name: str) -> FileProgress | None:
         """Return the newest progress under a name with which no other file continues."""
-        return next((each for each in self.by_name[name] if id(each) not in self._taken), None)
+        free = (progress for progress in self.by_name[name] if id(progress) not in self._taken)
+        return next(free, None)
 
     def take(self, content: FileContent, name: str) -> FileProgress | None:
         """Return the progress with which a file continues; None for a new file."""
         self.original = None
-        own = sorted(self.by_name[name], key=lambda each: -each.position.offset)
+        own = sorted(self.by_name[name], key=lambda progress: -progress.position.offset)
         for progress in own:
             if id(progress) not in self._taken and content.matches(progress.position):
                 self._taken.add(id(progress))

@@ -122,7 +122,7 @@ class History:
         """Note that a file is the last one read."""
         if self.files and self.files[-1] is progress:
             return
-        self.files = [*(each for each in self.files if each is not progress), progress]
+        self.files = [*(file for file in self.files if file is not progress), progress]
 
     def find_rounds(self, files: Sequence[FilePosition], shards: Shards) -> Entry | None:
         """Return the last entry for rounds over these whole files in as many shards, or None."""
@@ -142,7 +142,7 @@ class History:
 
         """
         names = {file.progress.position.name for file in files}
-        ends = [each.position for each in self.files if each.passes]
+        ends = [file.position for file in self.files if file.passes]
         complete = {(end.end_digest, end.rows) for end in ends}
         for entry in self.entries:
             for position in entry.files if entry.shards is not None else ():

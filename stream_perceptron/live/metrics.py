@@ -272,7 +272,7 @@ class Progress:
 
     @property
     def _n_of_first_label(self) -> int:
-        """The number of untested samples, if it is known that they had the first label: 0 or 1."""
+        """The number of untested samples that certainly had the first label: 0 or 1."""
         has_new_rows = self.confusion.tested > 0 or not len(self.window)
         return int(self.n_untested == 1 and has_new_rows)
 

@@ -27,7 +27,7 @@ BINARY_FORMATS = {b"PAR1": "parquet", b"\xff\xff\xff\xff": "arrow", b"ARRO": "ar
 # Not frozen, because a frozen dataclass takes several times as long to create.
 @dataclass(slots=True, unsafe_hash=True)
 class FilePosition:
-    """A place between two rows of a file or a pipe. Do not modify a position.
+    """How far a file or a pipe has been read: a boundary between rows. Do not modify a position.
 
     Two windows identify a text file: the first bytes after its header and the last bytes before
     the offset. A Parquet or Arrow file is identified by its first 4 KiB, its last 4 KiB and its
