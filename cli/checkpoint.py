@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 from stream_perceptron import CheckpointError, LiveModel
 from stream_perceptron.checkpoint.archive import (
@@ -15,6 +15,7 @@ from stream_perceptron.checkpoint.archive import (
 )
 from stream_perceptron.checkpoint.encoding import from_json
 from stream_perceptron.data.naming import find_column, join_names
+from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.model.class_weights import list_spellings
 
 from .command import Options, convert_value_errors, format_flag
@@ -25,6 +26,10 @@ MODEL_PARAMETERS = (
     "lr", "epsilon", "activation", "init_range", "seed", "max_weights", "class_weight"
 )  # fmt: skip
 _CHANGEABLE = ("epsilon", "lr", "max_weights")
+# The read options that a model trained in Python lacks; its first run of `learn` may set them.
+_SOURCE_OPTIONS = frozenset(
+    {"label", "weight", "position", "join", "max_pending", "delimiter", "decimal"}
+)
 _COLUMN_OPTIONS = {"label", "weight", "position", "join", "categorical", "ignore"}
 
 
@@ -118,6 +123,18 @@ def change_parameters(live: LiveModel, options: Options) -> list[str]:
     return list(changed)
 
 
+def set_source_options(read_options: ReadOptions, options: Options) -> ReadOptions:
+    """Return the read options of a model trained in Python with those that it lacks, if given.
+
+    Its `RecordEncoder` may ignore the columns that these options name.
+    """
+    given = {name: getattr(options, name) for name in _SOURCE_OPTIONS & options.given}
+    replaced = replace(read_options, ignore=(), **given)
+    ignored = [*read_options.ignore, *filter(None, [read_options.label])]
+    used = {*replaced.roles, replaced.label}
+    return replace(replaced, ignore=tuple(name for name in ignored if name not in used))
+
+
 def _require_same_settings(live: LiveModel, options: Options) -> None:
     """Check that options that cannot change have the values with which the model was created."""
     columns, settings = live.schema.columns, _list_settings(live)
@@ -140,8 +157,9 @@ def _list_settings(live: LiveModel) -> dict[str, object]:
         settings["class_weight"] = {list_spellings(label)[0]: w for label, w in weights.items()}
     spellings = (list_spellings(label)[0] for label in model.classes or ())
     settings["classes"] = tuple(spellings) or None
+    open_options = _SOURCE_OPTIONS if live.history.is_empty else frozenset()
     for setting in fields(live.read_options):
-        if setting.compare and (not live.is_trained_in_python or setting.name == "standardize"):
+        if setting.compare and setting.name not in open_options:
             settings[setting.name] = getattr(live.read_options, setting.name)
     if settings.get("label", "") is None:
         settings["label"] = live.schema.label  # as found by its name

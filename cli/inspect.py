@@ -79,8 +79,8 @@ def inspect(options: Options) -> None:
 
 def _describe_model(live: LiveModel, path: Path) -> dict[str, Any]:
     """Return the contents of a model as a JSON object."""
-    from stream_perceptron.checkpoint.archive import FORMAT_VERSION
     from stream_perceptron.checkpoint.encoding import to_json
+    from stream_perceptron.checkpoint.migrations import FORMAT_VERSION
     from stream_perceptron.diagnostics.diagnosis import collect_findings
 
     model = live.model

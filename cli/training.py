@@ -30,6 +30,7 @@ from .checkpoint import (
     change_parameters,
     has_learned_nothing,
     load_checkpoint,
+    set_source_options,
 )
 from .checks import (
     LabelsError,
@@ -171,8 +172,8 @@ class TrainingRun:
         """Check that the sources fit the saved model, and change its parameters."""
         live, options = self.live, self.options
         read_options = live.read_options
-        if live.is_trained_in_python:
-            read_options = replace(make_read_options(options), standardize=read_options.standardize)
+        if live.history.is_empty:
+            read_options = set_source_options(read_options, options)
         read_options = replace(read_options, keep=options.keep).join_names(live.schema.columns)
         live.resume(sources, read_options, self._needs_label)
         self._changed_parameters = change_parameters(live, options)

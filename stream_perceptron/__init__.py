@@ -2,7 +2,6 @@
 
 import typing as _typing
 
-from stream_perceptron.checkpoint.state import LoadedModel, load, save
 from stream_perceptron.errors import (
     CheckpointError,
     ClusterError,
@@ -15,6 +14,7 @@ from stream_perceptron.errors import (
     VerificationError,
 )
 from stream_perceptron.live.model import LiveModel
+from stream_perceptron.live.pipelines import LoadedModel, load, save
 from stream_perceptron.model.rates import FallingRate
 from stream_perceptron.perceptron import SGDPerceptron
 

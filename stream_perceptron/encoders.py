@@ -138,7 +138,8 @@ class RecordEncoder(Transformer):
     missing
         Strings that mean a missing value, besides the empty string.
     scale
-        The factor for numbers; categories, words and parts of dates are not scaled.
+        The factor for numbers; categories, words and parts of dates are not scaled. With None, only
+        bytes are scaled, by 1/255.
     vectors
         Whether a list of numbers at the top level is a vector; None to let each record decide. With
         True, only the elements of vectors are scaled, so that the model also takes elements that
@@ -165,7 +166,7 @@ class RecordEncoder(Transformer):
         categorical: str | Sequence[str] | None = None,
         ignore: str | Sequence[str] | None = None,
         missing: str | Sequence[str] | None = None,
-        scale: float = 1.0,
+        scale: float | None = None,
         vectors: bool | None = None,
     ) -> None:
         self.categorical, self.ignore, self.missing = categorical, ignore, missing
@@ -178,8 +179,11 @@ class RecordEncoder(Transformer):
             return self._encode(x)
         values = flatten_list(_to_list(x[key]))
         names = name_vector_elements(str(key).strip(), len(values))
+        scale = self.scale
+        if scale is None:
+            scale = 1 / 255 if isinstance(x[key], bytes) else 1.0
         return {
-            name: _to_float(name, value, self.scale)
+            name: _to_float(name, value, scale)
             for name, value in zip(names, values, strict=True)
             if not is_missing(value)
         }
@@ -188,7 +192,7 @@ class RecordEncoder(Transformer):
         """Return the name of the vector in a record, or None."""
         if self.vectors is False:
             return None
-        named = {*_to_names(self.ignore), *_to_names(self.categorical)}
+        named = {*to_names(self.ignore), *to_names(self.categorical)}
         lists = [
             name
             for name, value in x.items()
@@ -232,12 +236,12 @@ class RecordEncoder(Transformer):
             if path in paths:
                 raise SampleError(f"it has {path!r} twice", code="duplicate")
             paths.add(path)
-            if path not in _to_names(self.ignore):
+            if path not in to_names(self.ignore):
                 yield from self._encode_cell(path, _to_list(value), paths)
 
     def _encode_cell(self, path: str, value: Any, paths: set[str]) -> Iterator[tuple[str, float]]:
         """Yield the features of a value."""
-        is_categorical = path in _to_names(self.categorical)
+        is_categorical = path in to_names(self.categorical)
         if isinstance(value, _NUMBERS) and not is_categorical:
             if value == value:  # it is not NaN
                 yield path, self._scale(path, value)
@@ -272,14 +276,15 @@ class RecordEncoder(Transformer):
                 yield f"{path}{i}", self._scale(f"{path}{i}", value)
 
     def _scale(self, path: str, value: Any) -> float:
-        return _to_float(path, value, 1.0 if self.vectors else self.scale)
+        return _to_float(path, value, 1.0 if self.scale is None or self.vectors else self.scale)
 
     def _is_missing(self, value: object) -> bool:
-        return is_missing(value, {"", *_to_names(self.missing)})
+        return is_missing(value, {"", *to_names(self.missing)})
 
 
-def _to_names(names: str | Sequence[str] | None) -> Sequence[str]:
-    return (names,) if isinstance(names, str) else names or ()
+def to_names(names: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return names as a tuple; a string is one name."""
+    return (names,) if isinstance(names, str) else tuple(names or ())
 
 
 def _to_float(name: str, value: Any, scale: float) -> float:

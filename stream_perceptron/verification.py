@@ -30,12 +30,12 @@ from stream_perceptron.live.loop import learn_segments
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.segments import Learner, RowCount
 from stream_perceptron.live.state import LiveState
-from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
 
 # Besides the arrays, what the sources determine in the model and in the live model.
 _VERIFIED_MODEL_KEYS = (
-    "n_seen", "n_updates", "last_error", "labels", "features", "drawn_labels", "drawn_features"
+    "n_seen", "n_updates", "last_error", "labels", "features", "n_drawn_labels",
+    "n_drawn_features", "scaled_features",
 )  # fmt: skip
 _VERIFIED_LIVE_KEYS = "schema", "string_columns", "progress", "redeliveries", "pending"
 # The dimensions of arrays.
@@ -111,7 +111,7 @@ def _create_initial_model(live: LiveModel) -> LiveModel:
     original = live.model
     model: SGDPerceptron = original.clone({"seed": original.seed_})
     if original.network.scaler is not None:
-        model.network.scaler = Scaler(has_indicators=original.network.scaler.has_indicators)
+        model.network.scaler = original.network.scaler.create_empty()
     # Without classes, the first learned label determines the type of all labels.
     label_type = None if original.classes is None else live.schema.label_type
     return LiveModel(model, LiveState(live.read_options, Schema(label_type=label_type)))
@@ -301,8 +301,7 @@ def _list_verified_values(live: LiveModel) -> Iterator[tuple[str, Any]]:
     meta, arrays = live.encode()
     yield from ((name, meta["model"][name]) for name in _VERIFIED_MODEL_KEYS)
     yield from sorted(arrays.items())
-    state = {**meta["live"], "pending": meta["live"]["pending"] or {}}
-    yield from ((name, state[name]) for name in _VERIFIED_LIVE_KEYS)
+    yield from ((name, meta["state"][name]) for name in _VERIFIED_LIVE_KEYS)
 
 
 def _find_differences(value: Any, expected: Any) -> Iterator[tuple[tuple[Any, ...], Any, Any]]:

@@ -201,7 +201,7 @@ def change_json(rng: np.random.Generator, data: bytes) -> bytes:
         part[key] = _VALUES[rng.integers(len(_VALUES))]
     if rng.integers(5) == 0:
         with suppress(AttributeError, LookupError, TypeError, ValueError):  # if there is no history
-            entries = meta["live"]["history"]["entries"]
+            entries = meta["state"]["history"]["entries"]
             for _ in range(rng.integers(100)):
                 entries[:] = [dict(entries[0]) | {"models": [entries[:1]]}]
     return json.dumps(meta).replace('"1e999"', "1e999").encode()

@@ -18,19 +18,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from stream_perceptron.checkpoint import atomic
+from stream_perceptron.checkpoint import atomic, migrations
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.arrays import Array, NamedArrays
 
 if TYPE_CHECKING:
     import zipfile
 
-FORMAT_VERSION = 15
-
 _FORMAT = "stream_perceptron checkpoint"
 _MAX_AXIS_LENGTH = 2**31  # rows or columns of an array, exclusive
 _MAX_FILE_SIZE = 2**34  # bytes
-# The type and shape of each array. Dimensions with the same name must have the same length.
+# The type and shape of each array, in all versions of the format: an array of another type or shape
+# has another name. Dimensions with the same name must have the same length.
 _ARRAY_FORMATS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "weights": ("<f8", ("labels", "features")),
     "biases": ("<f8", ("labels",)),
@@ -38,15 +37,15 @@ _ARRAY_FORMATS: dict[str, tuple[str, tuple[str | int, ...]]] = {
     "statistics": ("<f8", (4, "scaled features")),
     "class_counts": ("<i8", ("labels",)),
     "confusion": ("<i8", ("pairs of labels", 3)),
-    "window": ("|b1", ("samples",)),
+    "outcomes": ("|b1", ("samples",)),
     "curve": ("<f8", ("bins", 7)),
     "drift_state": ("<f8", (122,)),
     "drift_classes": ("<f8", ("tested classes", 4)),
-    "waiting_starts": ("<i8", ("ends",)),
-    "waiting_places": ("<i4", ("numbers",)),
-    "waiting_numbers": ("<f8", ("numbers",)),
-    "waiting_weights": ("<f8", ("waiting",)),
-    "waiting_predicted": ("<i8", ("waiting",)),
+    "pending_starts": ("<i8", ("pending samples and end",)),
+    "pending_feature_ids": ("<i4", ("pending values",)),
+    "pending_values": ("<f8", ("pending values",)),
+    "pending_weights": ("<f8", ("pending samples",)),
+    "pending_predicted": ("<i8", ("pending samples",)),
 }
 _DIGEST = "sha256:{}"
 _COMMENT_LENGTH = len(_DIGEST) - 2 + 64
@@ -115,7 +114,7 @@ def to_bytes(meta: dict[str, object], arrays: NamedArrays) -> bytes:
     """Return the bytes of a checkpoint."""
     import zipfile
 
-    meta = {"format": _FORMAT, "format_version": FORMAT_VERSION, **meta}
+    meta = {"format": _FORMAT, "format_version": migrations.FORMAT_VERSION, **meta}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         text = json.dumps(meta, allow_nan=False, separators=(",", ":"))
@@ -142,6 +141,8 @@ def _build_comment(body: bytes | memoryview) -> bytes:
 def from_bytes(data: bytes) -> tuple[dict[str, object], NamedArrays]:
     """Return the metadata and arrays in the bytes of a checkpoint, after checking them.
 
+    Those of an earlier version are converted.
+
     A forged checkpoint may raise any error; see `convert_to_checkpoint_error`.
     """
     import zipfile
@@ -154,12 +155,13 @@ def from_bytes(data: bytes) -> tuple[dict[str, object], NamedArrays]:
     # A valid digest rules out damage, but not forgery.
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = {info.filename: info for info in _check_members(archive, len(data))}
-        meta = _parse_meta(archive.read(members.pop("meta.json")))
+        version, meta = _parse_meta(archive.read(members.pop("meta.json")))
         lengths: dict[str, int] = {}
         arrays = {
             name.removesuffix(".npy"): _read_array(archive, info, lengths)
             for name, info in members.items()
         }
+    migrations.migrate(version, meta, arrays)
     return meta, arrays
 
 
@@ -176,19 +178,14 @@ def _check_members(archive: zipfile.ZipFile, size: int) -> Iterator[zipfile.ZipI
         yield info
 
 
-def _parse_meta(text: bytes) -> dict[str, object]:
-    """Parse meta.json, check its format and version, and return the other fields."""
+def _parse_meta(text: bytes) -> tuple[int, dict[str, object]]:
+    """Parse meta.json, check its format and version, and return the version and other fields."""
     meta = json.loads(text)
     if not isinstance(meta, dict) or meta.pop("format", None) != _FORMAT:
         raise CheckpointError("not a stream-perceptron model")
     version = meta.pop("format_version")
-    if version != FORMAT_VERSION:
-        remedy = "upgrade stream-perceptron" if version > FORMAT_VERSION else "train it again"
-        raise CheckpointError(
-            f"has format version {version}, but this program reads version {FORMAT_VERSION}: "
-            f"{remedy}"
-        )
-    return meta
+    migrations.require_readable(version)
+    return version, meta
 
 
 def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, lengths: dict[str, int]) -> Array:

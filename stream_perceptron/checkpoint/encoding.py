@@ -150,7 +150,7 @@ def from_json(cls: type[T], value: Any, where: str) -> T:
     for field in _list_saved_fields(cls):  # type: ignore[arg-type]
         name = field.name
         values[name] = value[name]
-        if not field.metadata.get("is_json"):
+        if hints[name] is not Any:
             values[name] = _convert_value(hints[name], value[name], f"{where}.{name}")
     return cls(**values)
 

@@ -155,15 +155,19 @@ class Layout:
         if self.columns:
             schema = replace(schema, label=schema.label or self.label)
         if self.key is not None:
-            features = schema.features or self.element_names
-            return replace(schema, features=features, is_list=True, key=schema.key or self.key)
+            return replace(
+                schema,
+                element_names=schema.element_names or self.element_names,
+                is_list=True,
+                list_key=schema.list_key or self.key,
+            )
         if not self.columns:
             return schema
         if not schema.columns:
             return replace(schema, columns=self.columns, is_list=False)
-        known = {*schema.columns, *schema.further_columns}
+        known = {*schema.columns, *schema.later_columns}
         added = [name for name in self.columns if name not in known]
-        return replace(schema, further_columns=(*schema.further_columns, *added))
+        return replace(schema, later_columns=(*schema.later_columns, *added))
 
     @property
     def has_8_bit_features(self) -> bool:

@@ -108,8 +108,9 @@ class ReadOptions:
 class Schema:
     """What the learned rows have decided about the label, the columns and the features."""
 
-    # The names of the elements of the list that holds the features; () if there is none.
-    features: tuple[str, ...] = ()
+    # The names of the elements of the list that holds the features, or the features that a model
+    # learned in Python without an encoder; () if names are in the rows.
+    element_names: tuple[str, ...] = ()
     # int, str or bool, once known.
     label_type: str | None = None
     # All columns of the first source with named columns, in order. Rows without column
@@ -119,14 +120,14 @@ class Schema:
     label: str | None = None
     # Whether rows are lists of numbers; None before the first learned row that can be a list.
     is_list: bool | None = None
-    key: str | None = None  # the column or key of these lists
+    list_key: str | None = None  # the column or key of these lists
     # The columns that later sources have in addition.
-    further_columns: tuple[str, ...] = ()
+    later_columns: tuple[str, ...] = ()
 
     @property
     def is_new(self) -> bool:
         """Whether no row has been learned yet."""
-        return not (self.columns or self.features) and self.is_list is None
+        return not (self.columns or self.element_names) and self.is_list is None
 
     def match_columns(self, n: int) -> tuple[str, ...]:
         """Return the columns of n unnamed values: all columns, or all but the label.

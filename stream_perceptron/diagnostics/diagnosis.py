@@ -45,7 +45,7 @@ def _describe_divergence(run: RunFigures) -> Finding:
         FindingCode.DIVERGING,
         f"after {run.n:,} samples the mean error was {progress.mean_error:.3g} with activation "
         f"{model.activation}, lr {format_lr(model.lr_)} and features up to "
-        f"{progress.largest_feature:g}",
+        f"{progress.max_abs_value:g}",
         "lower --lr, or scale the features",
     )
 
@@ -96,8 +96,8 @@ def _check_order(run: RunFigures) -> Finding | None:
         return None
     return Finding(
         FindingCode.SORTED_LABELS,
-        f"the samples of each of {run.n - run.progress.repeats:,} labels follow one another: "
-        f"repeating the last label scores well, so progressive accuracy "
+        f"the samples of each of {run.n - run.progress.n_repeated_labels:,} labels follow one "
+        f"another: repeating the last label scores well, so progressive accuracy "
         f"({run.progress.accuracy:.1%}) is misleading",
         "shuffle the samples, for text with shuf",
     )

@@ -161,7 +161,7 @@ class RunFigures:
     @cached_property
     def row_number_columns(self) -> list[str]:
         """Columns that count rows, and heavily weighted ones named like row IDs."""
-        counters = list(self.progress.counters or ()) if self.is_long else []
+        counters = list(self.progress.row_counters or ()) if self.is_long else []
         names, weights = list(map(str, self.model.features_)), self.model.weights
         if any(map(looks_like_row_id, names)) and self.model.n_updates:
             # Do not copy all weights: the model may be large and still learning.
@@ -234,7 +234,10 @@ class RunFigures:
     @cached_property
     def are_labels_sorted(self) -> bool:
         """Whether the samples of each label follow one another, as in a sorted file."""
-        n_labels, n_runs = np.count_nonzero(self.metrics.support), self.n - self.progress.repeats
+        n_labels, n_runs = (
+            np.count_nonzero(self.metrics.support),
+            self.n - self.progress.n_repeated_labels,
+        )
         # The first sample is not counted as tested, and may be the only one with its label.
         return bool(self.n >= 100 and 1 < n_runs <= n_labels + 1 and n_runs < self.n / 2)
 

@@ -10,33 +10,34 @@ from stream_perceptron.live.model import LiveModel
 # Larger features drive net inputs into the range where bounded activations are flat.
 _LARGE_FEATURE = 16.0
 _SMALL_FEATURE = 0.1
-_MAX_REACH_RATIO = 100  # the maximum ratio of two features' reaches
+_MAX_RATIO = 100  # the maximum ratio of two features' largest values
 
 _STANDARDIZE_ADVICE = "to start over with standardized features (in Python: a Standardizer)"
 
 
 def find_scaling_problem(live: LiveModel) -> tuple[str, str, str] | None:
     """Return evidence that features need scaling, what to do, and an option; or None."""
-    model, largest = live.model, live.progress.largest_feature
-    reach = {name: value for name, value in (live.progress.reach or {}).items() if value}
+    model, largest = live.model, live.progress.max_abs_value
+    max_abs_values = live.progress.max_abs_values or {}
+    nonzero = {name: value for name, value in max_abs_values.items() if value}
     # If each sample has only a few of many features, such as words, scaling does not help.
     has_columns = bool(live.schema.columns) or live.schema.is_list
-    is_sparse = not has_columns and len(live.progress.reach or {}) < len(model.features_)
+    is_sparse = not has_columns and len(max_abs_values) < len(model.features_)
     if model.network.scaler is not None or not model.features_ or is_sparse:
         return None
     are_pixels = all(is_pixel(str(name)) for name in model.features_)
-    min_name, max_name = (f(reach, key=reach.__getitem__, default="") for f in (min, max))
+    min_name, max_name = (f(nonzero, key=nonzero.__getitem__, default="") for f in (min, max))
     has_wide_range = (
-        bool(reach) and not are_pixels and reach[max_name] > _MAX_REACH_RATIO * reach[min_name]
+        bool(nonzero) and not are_pixels and nonzero[max_name] > _MAX_RATIO * nonzero[min_name]
     )
     if 0 < largest < _SMALL_FEATURE:
         evidence = f"they reach only {largest:g}, and steps are tiny"
         return evidence, _STANDARDIZE_ADVICE, "--standardize"
     if not has_wide_range and largest <= _LARGE_FEATURE:
         return None
-    has_largest = bool(reach) and reach[max_name] == largest
+    has_largest = bool(nonzero) and nonzero[max_name] == largest
     subject = f"{max_name!r} reaches" if has_largest else "they reach"
-    contrast = f" and {min_name!r} only {reach[min_name]:g}" if has_wide_range else ""
+    contrast = f" and {min_name!r} only {nonzero[min_name]:g}" if has_wide_range else ""
     evidence = f"{subject} {largest:g}{contrast}, and a step grows with their square"
     if not are_pixels:
         return evidence, _STANDARDIZE_ADVICE, "--standardize"
@@ -47,7 +48,7 @@ def find_scaling_problem(live: LiveModel) -> tuple[str, str, str] | None:
 def warn_of_large_features(live: LiveModel) -> Notice | None:
     """Return a warning if features are too large so far, else None."""
     problem = find_scaling_problem(live)
-    if live.progress.largest_feature <= _LARGE_FEATURE or problem is None:
+    if live.progress.max_abs_value <= _LARGE_FEATURE or problem is None:
         return None
     evidence, suggestion, remedy = problem
     text = f"unscaled features: {evidence}; {suggestion}"

@@ -19,7 +19,6 @@ from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.arrays import Array, Floats
 from stream_perceptron.model.network import Network, Snapshot
-from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.perceptron import SGDPerceptron
 
 # Parameters that must be the same in all models, by command-line option.
@@ -30,7 +29,8 @@ _SHARED_PARAMETERS = {
 
 # Counts in `Progress` that are added up.
 _SUMMED_COUNTS = (
-    "samples", "n_untested", "unlabeled", "skipped", "updates", "repeats", "error_sum",
+    "samples", "n_untested", "unlabeled", "skipped", "updates", "n_repeated_labels",
+    "error_sum",
 )  # fmt: skip
 
 
@@ -98,8 +98,8 @@ def _merge_networks(base: Network, networks: Sequence[Network]) -> Snapshot:
     initial = base.store.compute_initial_weights(len(labels), [*features], drawn_shape)
     scaler = None
     if base.scaler is not None:
-        scaler = Scaler(has_indicators=base.scaler.has_indicators)
-        scaler.extend(0, len(features))
+        scaler = base.scaler.create_empty()
+        scaler.extend(0, features)
     return Snapshot(
         [*labels], [*features], initial[:, 1:], initial[:, 0], np.zeros(1 + len(features)),
         drawn_shape, base.n_seen, base.n_updates, base.last_error, scaler,
@@ -310,7 +310,7 @@ def _count_string_features(
 
 def _unite_schemas(schema: Schema, other: Schema) -> Schema:
     """Return the union of two schemas; check that they are compatible."""
-    if schema.features and other.features and schema.features != other.features:
+    if schema.element_names and other.element_names and schema.element_names != other.element_names:
         raise CheckpointError("its features are not those of the others")
     types = {schema.label_type, other.label_type} - {None}
     if len(types) > 1:
@@ -321,13 +321,13 @@ def _unite_schemas(schema: Schema, other: Schema) -> Schema:
         raise CheckpointError("its rows are lists of numbers, or those of the others are")
     column_schema = schema if schema.columns else other
     return Schema(
-        features=schema.features or other.features,
+        element_names=schema.element_names or other.element_names,
         label_type=schema.label_type or other.label_type,
         columns=column_schema.columns,
         label=column_schema.label or schema.label,
         is_list=other.is_list if schema.is_list is None else schema.is_list,
-        key=schema.key or other.key,
-        further_columns=tuple(dict.fromkeys((*schema.further_columns, *other.further_columns))),
+        list_key=schema.list_key or other.list_key,
+        later_columns=tuple(dict.fromkeys((*schema.later_columns, *other.later_columns))),
     )
 
 
@@ -337,7 +337,10 @@ def _sum_progress(before: Progress, live_models: Sequence[LiveModel]) -> Progres
         return copy.deepcopy(live_models[0].progress)
     # Samples of models that were trained in parallel have no common order.
     total = Progress(
-        reach={}, counters={}, largest_feature=before.largest_feature, outcomes=before.outcomes
+        max_abs_values={},
+        row_counters={},
+        max_abs_value=before.max_abs_value,
+        outcomes=before.outcomes,
     )
     for name in _SUMMED_COUNTS:
         setattr(total, name, getattr(before, name))
@@ -346,7 +349,7 @@ def _sum_progress(before: Progress, live_models: Sequence[LiveModel]) -> Progres
         for name in _SUMMED_COUNTS:
             added = getattr(progress, name) - getattr(before, name)
             setattr(total, name, min(getattr(total, name) + added, MAX_SUM))
-        total.largest_feature = max(total.largest_feature, progress.largest_feature)
+        total.max_abs_value = max(total.max_abs_value, progress.max_abs_value)
         n_tested = progress.samples - progress.n_untested - before.samples + before.n_untested
         total.add_outcomes(progress.window[max(len(progress.window) - n_tested, 0) :])
     return total

@@ -33,7 +33,7 @@ def count_pairs(targets, predicted, dict counts, int64_t pair_base):
 
 
 def count_samples(
-    result, rows, curve, window, double error_sum, intptr_t last_target
+    result, rows, curve, window, double error_sum, intptr_t last_label_id
 ):
     """Count samples, in order.
 
@@ -46,7 +46,7 @@ def count_samples(
     window
         Whether each of the last predictions was right, the latest one last; unused elements come
         first. The array is updated in place.
-    error_sum, last_target
+    error_sum, last_label_id
         The sum of all errors, and the last label, before these samples.
 
     Returns
@@ -92,8 +92,8 @@ def count_samples(
             probed.append(i)
         n_labeled += 1
         n_updated += updated[i]
-        n_repeats += targets[i] == last_target
-        last_target = targets[i]
+        n_repeats += targets[i] == last_label_id
+        last_label_id = targets[i]
         error_sum = add(error_sum, errors[i])
         if predicted[i] >= 0:
             c_tested[n_tested], c_tested[n + n_tested] = targets[i], predicted[i]
@@ -106,5 +106,5 @@ def count_samples(
             c_tested[n_tested - n_moved + i] == c_tested[n + n_tested - n_moved + i]
         )
     return (
-        n_labeled, n_updated, n_repeats, error_sum, last_target, *tested[:, :n_tested], probed
+        n_labeled, n_updated, n_repeats, error_sum, last_label_id, *tested[:, :n_tested], probed
     )

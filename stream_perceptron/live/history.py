@@ -113,6 +113,11 @@ class History:
     # The epsilon of a run that an error below it ended, if no row was learned since.
     stopped_below: float | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the model has not been trained on any source."""
+        return not (self.entries or self.files)
+
     def has_stopped(self, files: Sequence[GivenFile], epsilon: float) -> bool:
         """Whether an error below epsilon ended the last run, in one of these files."""
         last = self.files[-1:]

@@ -16,7 +16,7 @@ from stream_perceptron.errors import Reason
 from stream_perceptron.live.files import GivenFile, Segment, identify_files
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.pending import PendingSamples
-from stream_perceptron.live.reload import Reload, read_with_reload, request_predictions
+from stream_perceptron.live.reload import Reload, read_with_reload
 from stream_perceptron.live.segments import (
     Learner,
     RowCount,
@@ -165,7 +165,9 @@ def predict(
     """
     options = read_options or live.read_options
     pending = PendingSamples() if joins_labels and options.has_join else None
-    request = replace(request_predictions(live, source, options), keeps_zeros=keeps_zeros)
+    request = replace(
+        live.build_request(to_learn=False, read_options=options), keeps_zeros=keeps_zeros
+    )
     if reload is None:
         batches = _prefetch(live, source, request)
     else:

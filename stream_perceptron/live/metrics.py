@@ -21,7 +21,7 @@ _counting: Any = import_module("stream_perceptron.live._counting")
 
 WINDOW = 1000
 
-_MAX_REACHES = 256
+_MAX_PROBED_FEATURES = 256
 _STEP_TOLERANCE = 0.1  # for a counter of rows, a few of which are missing
 _PAIR_BASE = 2**31  # larger than any label's number, so that two numbers can share one key
 
@@ -76,7 +76,7 @@ def _find_counters(
 ) -> dict[str, tuple[float, ...]]:
     """Return the counters that go on in a probed sample; {} if it has many features."""
     counters: dict[str, tuple[float, ...]] = {}
-    if len(x) > _MAX_REACHES:
+    if len(x) > _MAX_PROBED_FEATURES:
         return counters
     for name, value in sorted((str(name), value) for name, value in x.items()):
         before = (value, row, 0.0) if last is None else last.get(name)
@@ -227,15 +227,15 @@ class Progress:
     unlabeled: int = 0
     skipped: int = 0  # rejected rows
     updates: int = 0  # samples that changed the weights
-    repeats: int = 0  # labeled samples with the same label as the previous labeled sample
-    last_target: int = -1  # the number of the last label, -1 before the first
+    n_repeated_labels: int = 0  # labeled samples with the same label as the previous labeled sample
+    last_label_id: int = -1  # the number of the last label, -1 before the first
     error_sum: float = 0.0  # the sum of the errors of all labeled samples, added one by one
-    largest_feature: float = 0.0  # the largest absolute value of a feature in the probed samples
+    max_abs_value: float = 0.0  # the largest absolute value of a feature in the probed samples
     # The largest absolute value, by name, of at most 256 features that all probed samples have.
-    reach: dict[str, float] | None = None
+    max_abs_values: dict[str, float] | None = None
     # The features that rise by the same step in nearly every row: the value in the last probe,
     # its row, and the step.
-    counters: dict[str, tuple[float, ...]] | None = None
+    row_counters: dict[str, tuple[float, ...]] | None = None
     # The number of missing values in all samples, in columns that are features or are encoded.
     missing: int = 0
     # The most recent drift events.
@@ -316,7 +316,7 @@ class Progress:
     def arrays(self) -> NamedArrays:
         """The part that is saved as arrays."""
         return {
-            "confusion": self.confusion.pairs, "window": self.window,
+            "confusion": self.confusion.pairs, "outcomes": self.window,
             "curve": self.curve.sums, "drift_state": self.drift.state,
             "drift_classes": self.drift.classes,
         }  # fmt: skip
@@ -327,7 +327,7 @@ class Progress:
         if labels.size and not 0 <= labels.min() <= labels.max() < n_labels:
             raise CheckpointError("progress counts labels that the model does not have")
         self.confusion = Confusion.from_saved(arrays["confusion"])
-        self.add_outcomes(arrays["window"])
+        self.add_outcomes(arrays["outcomes"])
         self.curve = LearningCurve.from_saved(arrays["curve"])
         self.drift = DriftDetector(arrays["drift_state"].copy(), arrays["drift_classes"].copy())
 
@@ -335,15 +335,17 @@ class Progress:
         """Add more outcomes to the window: whether each prediction was right."""
         self.outcomes = np.concatenate([self.outcomes, window])[-WINDOW:]
 
-    def update_reaches(self, rows: Rows, numbers: NDArray[np.intp]) -> None:
-        """Update the reaches of features, and the counters, from probed samples and their rows."""
-        self.largest_feature = max(self.largest_feature, rows.max_abs())
+    def update_probes(self, rows: Rows, numbers: NDArray[np.intp]) -> None:
+        """Update the largest values and the row counters from probed samples and their rows."""
+        self.max_abs_value = max(self.max_abs_value, rows.max_abs())
         for x, row in zip(rows.dicts(), numbers.tolist(), strict=True):
-            if self.counters is None or self.counters:
-                self.counters = _find_counters(self.counters, x, row)
-        if self.reach is None or self.reach:
-            reach = rows.compute_max_abs_by_name() if rows.lengths.max() <= _MAX_REACHES else {}
-            self.reach = merge_max_abs_values(reach if self.reach is None else self.reach, reach)
+            if self.row_counters is None or self.row_counters:
+                self.row_counters = _find_counters(self.row_counters, x, row)
+        if self.max_abs_values is None or self.max_abs_values:
+            is_small = rows.lengths.max() <= _MAX_PROBED_FEATURES
+            new = rows.compute_max_abs_by_name() if is_small else {}
+            earlier = new if self.max_abs_values is None else self.max_abs_values
+            self.max_abs_values = merge_max_abs_values(earlier, new)
 
     def update(
         self,
@@ -361,25 +363,25 @@ class Progress:
         rows
             The numbers of the samples' rows in the run.
         features
-            The features of the samples, whose reaches are measured in the probed samples.
+            The features of the samples, whose largest values are measured in the probed samples.
         is_repeated
             Whether these rows were learned before.
 
         """
-        n, n_updated, n_repeats, self.error_sum, self.last_target, *tested, probed = (
+        n, n_updated, n_repeats, self.error_sum, self.last_label_id, *tested, probed = (
             _counting.count_samples(
-                result, rows, self.curve, self.outcomes, self.error_sum, self.last_target
+                result, rows, self.curve, self.outcomes, self.error_sum, self.last_label_id
             )
         )
         labels, predicted, tested_rows = tested
         self.samples += n
         self.unlabeled += len(result) - n
         self.updates += n_updated
-        self.repeats += n_repeats
+        self.n_repeated_labels += n_repeats
         self.n_untested += n - len(labels)
         if not is_repeated:
             self.confusion.update(labels, predicted)
             self.drift.update(labels, predicted, tested_rows, self.events)
         if probed:
-            places = np.array(probed)
-            self.update_reaches(features.take(places), rows[places])
+            indices = np.array(probed)
+            self.update_probes(features.take(indices), rows[indices])

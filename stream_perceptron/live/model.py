@@ -17,12 +17,7 @@ from stream_perceptron.checkpoint.archive import (
     read_checkpoint,
     write_checkpoint,
 )
-from stream_perceptron.checkpoint.state import (
-    decode_extra,
-    decode_model,
-    decode_steps,
-    encode_model,
-)
+from stream_perceptron.checkpoint.perceptron import decode_perceptron, encode_perceptron
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.meaning.labels import LABEL_TYPES
 from stream_perceptron.data.notices import build_full_model_warning
@@ -87,8 +82,6 @@ class LiveModel:
         self.unseen_columns: set[str] = set()
         self.seen_columns: set[str] = set()  # what rows have had until then
         self.needs_label = False  # whether a table without a label column is an error
-        # The saved pipeline's step that runs only in Python.
-        self.python_only_step: str | None = None
         self.n_redelivered = 0  # redelivered rows since the model was created or loaded
         self.extra: dict[str, Any] = {}
         self.lock = RLock()  # held while the model changes or is copied
@@ -138,7 +131,7 @@ class LiveModel:
     ) -> None:
         """Change the read options, and check that sources fit the model, before any is read.
 
-        The first source of a model that was trained in Python decides the scale of features.
+        The columns of a model that was trained in Python are those of its first source.
 
         Raises
         ------
@@ -147,11 +140,10 @@ class LiveModel:
 
         """
         self.needs_label = needs_label and not read_options.has_join
-        is_new = self.is_trained_in_python
-        inferred = infer_from_sources(
-            sources, self.build_request(read_options=read_options), is_new=is_new
-        )
-        self.state.read_options = inferred.read_options if is_new else read_options
+        inferred = infer_from_sources(sources, self.build_request(read_options=read_options))
+        self.state.read_options = inferred.read_options if self.history.is_empty else read_options
+        if len(self.state.steps or ()) <= 1 + bool(self.read_options.standardize):
+            self.state.steps = None  # rows are raw records, which only an encoder takes
 
     def take_over(self, other: LiveModel) -> None:
         """Continue where another model, which has learned nothing, has read its sources."""
@@ -174,21 +166,14 @@ class LiveModel:
         Raises
         ------
         CheckpointError
-            If the file is damaged, forged or from a newer version.
+            If the file is damaged, forged, or in a format that this version does not read.
         OSError
             If the file cannot be read.
 
         """
         path = Path(path)
         with add_path_to_errors(path):
-            meta, arrays = read_checkpoint(path)
-            model, state = decode_model(meta, arrays), None
-            if "live" in meta:
-                state = LiveState.decode(meta["live"], arrays, len(model.classes_))
-            live = cls(model, state)
-            live.python_only_step = decode_steps(meta).python_only_step
-            live.extra = decode_extra(meta)
-            return live
+            return cls.decode(*read_checkpoint(path))
 
     def save(self, path: Path, command_state: object = None) -> None:
         """Save everything needed to resume, atomically; see `write_checkpoint`.
@@ -219,10 +204,23 @@ class LiveModel:
             If something in the model cannot be saved.
 
         """
-        self.require_runnable()
-        meta, arrays = encode_model(self.model)
+        model, arrays = encode_perceptron(self.model)
         state, more_arrays = self.state.encode(self.model.network.features.ids_by_name)
-        return meta | {"extra": self.extra, "live": state}, arrays | more_arrays
+        meta = {"model": model, "state": state, "extra": self.extra}
+        return meta, arrays | more_arrays
+
+    @classmethod
+    def decode(cls, meta: dict[str, Any], arrays: NamedArrays) -> LiveModel:
+        """Build the live model that `encode` has encoded.
+
+        A forged checkpoint may raise any error; see `convert_to_checkpoint_error`.
+        """
+        model = decode_perceptron(meta["model"], arrays)
+        live = cls(model, LiveState.decode(meta["state"], arrays, len(model.classes_)))
+        if not isinstance(meta["extra"], dict):
+            raise CheckpointError("extra is not a dict")
+        live.extra = meta["extra"]
+        return live
 
     def __getstate__(self) -> dict[str, object]:
         return {name: value for name, value in vars(self).items() if name != "lock"}
@@ -259,12 +257,6 @@ class LiveModel:
         return self.state.history
 
     @property
-    def is_trained_in_python(self) -> bool:
-        """Whether the model learned only in Python; if so, its first source defines the columns."""
-        history = self.history
-        return not (history.is_complete or history.entries or history.files)
-
-    @property
     def is_unused(self) -> bool:
         """Whether the model has no learned, predicted or pending samples."""
         has_rows = self.progress.samples or self.progress.unlabeled
@@ -284,13 +276,11 @@ class LiveModel:
 
     @property
     def python_only_part(self) -> str | None:
-        """The part of a model saved in Python that sources cannot provide, or None.
+        """The part of a model trained in Python that sources cannot provide, or None.
 
-        This is a pipeline step, a feature name that is not a string, or labels that are not all
-        strings, all whole numbers or all bools.
+        This is a feature name that is not a string, or labels that are not all strings, all whole
+        numbers or all bools.
         """
-        if self.python_only_step is not None:
-            return f"step {self.python_only_step}"
         for name in self.model.features_:
             if not isinstance(name, str):
                 return f"feature name {name!r:.50}, which is not a string"

@@ -17,7 +17,7 @@ from stream_perceptron.model.arrays import Array, NamedArrays
 from stream_perceptron.model.results import TrainResult
 from stream_perceptron.model.rows import Names, Rows, concatenate_rows
 
-ARRAY_PREFIX = "waiting_"  # the prefix of the names of saved arrays
+ARRAY_PREFIX = "pending_"  # the prefix of the names of saved arrays
 
 
 class PendingSample(NamedTuple):
@@ -61,10 +61,10 @@ class PendingSamples:
 
     n_evicted: int = 0
     # The names of features that have occurred in rows, but that the model has not learned.
-    names: list[str] = field(default_factory=list)
+    unlearned_names: list[str] = field(default_factory=list)
     # The part of the samples that is saved as JSON, not in arrays.
     ids: list[str] = field(default_factory=list)
-    columns: list[str] = field(default_factory=list)  # the names of their features
+    saved_names: list[str] = field(default_factory=list)  # the names of their features
     samples: dict[str, PendingSample] = field(default_factory=dict, metadata={"saved": False})
     _last_names: Names = field(default=(), metadata={"saved": False})
 
@@ -105,7 +105,7 @@ class PendingSamples:
 
     def commit(self, batch: Batch, result: TrainResult | None) -> None:
         """Add new samples with their predictions, and remove completed and evicted samples."""
-        self.names.extend(map(str, batch.added_features.names))
+        self.unlearned_names.extend(map(str, batch.added_features.names))
         predicted = np.full(len(batch), -1)
         if result is not None:
             predicted[result.usable_rows] = result.predicted
@@ -130,11 +130,11 @@ class PendingSamples:
     @property
     def known_names(self) -> list[str]:
         """The names of features that have occurred in rows, but may not have been learned."""
-        return list(map(str, [*self.names, *self.feature_names()]))
+        return list(map(str, [*self.unlearned_names, *self.feature_names()]))
 
     def forget_names(self) -> None:
         """Forget the names of features that no pending sample has."""
-        self.names = []
+        self.unlearned_names = []
 
     def feature_names(self) -> set[object]:
         """Return the names of the features of all samples."""
@@ -144,11 +144,11 @@ class PendingSamples:
         """Return the part that is saved as arrays, and set the fields that are saved as JSON."""
         samples = list(self.samples.values())
         rows = _build_rows(samples)
-        self.ids, self.columns = list(self.samples), list(map(str, rows.names))
+        self.ids, self.saved_names = list(self.samples), list(map(str, rows.names))
         arrays: NamedArrays = {
             "starts": rows.starts,
-            "places": rows.feature_ids,
-            "numbers": np.concatenate([np.empty(0), *(sample.values for sample in samples)]),
+            "feature_ids": rows.feature_ids,
+            "values": np.concatenate([np.empty(0), *(sample.values for sample in samples)]),
             "weights": np.array([sample.weight for sample in samples], np.float64),
             "predicted": np.array([sample.predicted for sample in samples], np.intp),
         }
@@ -156,15 +156,15 @@ class PendingSamples:
 
     def restore(self, arrays: NamedArrays, max_pending: int, n_labels: int) -> None:
         """Restore the saved samples, of which there may be at most `max_pending`."""
-        starts, name_ids = arrays["waiting_starts"], arrays["waiting_places"]
-        numbers, weights = arrays["waiting_numbers"], arrays["waiting_weights"]
-        predicted = arrays["waiting_predicted"]
-        n, d = len(self.ids), len(self.columns)
+        starts, name_ids = arrays["pending_starts"], arrays["pending_feature_ids"]
+        values, weights = arrays["pending_values"], arrays["pending_weights"]
+        predicted = arrays["pending_predicted"]
+        n, d = len(self.ids), len(self.saved_names)
         if (
             not len(starts) - 1 == len(weights) == n <= max_pending
             or not _are_between(np.diff(starts), 0, d)
             or starts[0] != 0
-            or not len(numbers) == len(name_ids) == starts[-1]
+            or not len(values) == len(name_ids) == starts[-1]
             or not _are_between(name_ids, 0, d - 1)
             or not _are_between(predicted, -1, n_labels - 1)
         ):
@@ -172,8 +172,8 @@ class PendingSamples:
         saved = zip(weights.tolist(), predicted.tolist(), strict=True)
         spans = zip(starts.tolist(), starts[1:].tolist(), strict=False)
         for key, (start, end), (weight, number) in zip(self.ids, spans, saved, strict=True):
-            names = tuple(map(self.columns.__getitem__, name_ids[start:end].tolist()))
-            self._add(key, names, numbers[start:end], weight, number)
+            names = tuple(map(self.saved_names.__getitem__, name_ids[start:end].tolist()))
+            self._add(key, names, values[start:end], weight, number)
 
     def _add(self, key: str, names: Names, values: Array, weight: float, predicted: int) -> None:
         """Add a pending sample with its own copy of the values."""

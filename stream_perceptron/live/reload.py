@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import replace
 
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.naming import quote_names
-from stream_perceptron.data.opening import infer_from_sources
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.source import Batches, Source
@@ -20,17 +18,6 @@ _RELOAD_ROWS = 100  # rows predicted between two checks for another model
 # Returns the model for the next rows; its argument checks whether a model fits the source if it is
 # read with these read options.
 Reload = Callable[[Callable[[LiveModel, ReadOptions], None]], LiveModel]
-
-
-def request_predictions(live: LiveModel, source: Source, read_options: ReadOptions) -> ReadRequest:
-    """Return a request for the rows of a source, to predict them."""
-    request = live.build_request(to_learn=False, read_options=read_options)
-    if not live.is_trained_in_python:
-        return request
-    # A model trained in Python has no read options of its own.
-    return replace(
-        request, read_options=infer_from_sources([source], request, is_new=True).read_options
-    )
 
 
 def read_with_reload(
@@ -67,11 +54,11 @@ class _Reloader:
                 f"{self._source.name}: the new model uses further columns ({names}): run the "
                 "command again"
             )
-        self._batches.change_request(request_predictions(live, self._source, read_options))
+        self._batches.change_request(live.build_request(to_learn=False, read_options=read_options))
 
 
 def _find_used_columns(live: LiveModel) -> set[str]:
     """Return the columns of a table that a model predicts from, and its label column."""
     schema = live.schema
-    named = {*schema.columns, *schema.further_columns, *filter(None, [schema.label])}
+    named = {*schema.columns, *schema.later_columns, *filter(None, [schema.label])}
     return named - live.read_options.roles

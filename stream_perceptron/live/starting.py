@@ -47,7 +47,7 @@ def create_model(
 
 
 def infer_state(model: SGDPerceptron) -> LiveState:
-    """Return the state of a model that has none, because it was made in Python."""
+    """Return the state of a perceptron that was made in Python."""
     types = {type(label).__name__ for label in model.classes_}
     label_type = types.pop() if len(types) == 1 and types < set(LABEL_TYPES) else None
     return LiveState(

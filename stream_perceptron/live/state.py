@@ -35,6 +35,9 @@ class LiveState:
     pending: PendingSamples = field(default_factory=PendingSamples)  # if labels are joined
     # What the command line saves for its next run, as JSON.
     command_state: Any = field(default=None, metadata={"is_json": True})
+    # The names of the steps of the River pipeline; none for a perceptron alone, and None for the
+    # default pipeline, which takes raw records.
+    steps: list[str] | None = None
 
     def record_rows(self, segment: Segment, batch: Batch, model: SGDPerceptron) -> None:
         """Record the rows of a segment that the model has learned, and move past them."""
@@ -57,7 +60,7 @@ class LiveState:
         arrays = dict(self.progress.arrays)
         if self.read_options.has_join:
             known = map(str, features)
-            self.pending.names = sorted(set(self.pending.known_names).difference(known))
+            self.pending.unlearned_names = sorted(set(self.pending.known_names).difference(known))
             arrays |= self.pending.arrays()
         return to_json(self), arrays
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from stream_perceptron.checkpoint.pipelines import unpack_pipeline
 from stream_perceptron.data.batch import BATCH_ROWS, Batch
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.errors import DivergedError
@@ -21,6 +20,7 @@ from stream_perceptron.live.files import GivenFile, Segment
 from stream_perceptron.live.loop import learn_files
 from stream_perceptron.live.metrics import ClassMetrics, Progress
 from stream_perceptron.live.model import LiveModel
+from stream_perceptron.live.pipelines import unpack_pipeline
 from stream_perceptron.live.segments import Learner
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model import defaults
@@ -155,7 +155,7 @@ def _clone_perceptron(model: SGDPerceptron, settings: dict[str, Any]) -> SGDPerc
     """Return an untrained model with other settings and the same kind of scaler."""
     cloned: SGDPerceptron = model.clone(settings)
     if (scaler := model.network.scaler) is not None:
-        cloned.network.scaler = Scaler(has_indicators=scaler.has_indicators)
+        cloned.network.scaler = scaler.create_empty()
     return cloned
 
 

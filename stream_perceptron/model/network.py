@@ -437,7 +437,7 @@ class Network:
         drawn = None if self.n_seen else [*self.features.names, *features]
         weights = self.store.grow(k + len(labels), d + len(features), drawn)
         if self.scaler is not None:
-            self.scaler.extend(d, len(features))
+            self.scaler.extend(d, features)
         if self.class_weights is not None:
             self.class_weights.extend(labels)
         self.labels.extend(labels)

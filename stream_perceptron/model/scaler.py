@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Hashable, Mapping
+
 import numpy as np
 
 from stream_perceptron.model.arrays import Floats
@@ -30,6 +32,9 @@ class Scaler:
         Initial counts, means, variances and indicators, shape (4, d).
     has_indicators
         Whether there are indicators; if not, all features are standardized.
+    later_statistics
+        The initial statistics, shape (4,), of features that the model may learn later, by name;
+        those of other features are 0.
 
     References
     ----------
@@ -38,29 +43,42 @@ class Scaler:
 
     """
 
-    def __init__(self, statistics: Floats | None = None, has_indicators: bool = True) -> None:
+    def __init__(
+        self,
+        statistics: Floats | None = None,
+        has_indicators: bool = True,
+        later_statistics: Mapping[Hashable, Floats] | None = None,
+    ) -> None:
         # Counts, means, variances and indicators (1 or 0), shape (4, at least d).
         self.statistics: Floats = (
             np.zeros((4, 0)) if statistics is None else np.array(statistics, np.float64)
         )
         self.has_indicators = has_indicators
+        self.later_statistics = later_statistics or {}
 
     def __len__(self) -> int:
         return len(self.statistics[0])
 
     def copy_first(self, n_features: int) -> Scaler:
         """Return a copy with only the first `n_features` features."""
-        return Scaler(self.statistics[:, :n_features], self.has_indicators)
+        return Scaler(self.statistics[:, :n_features], self.has_indicators, self.later_statistics)
 
-    def extend(self, n_kept: int, n_new: int) -> None:
+    def create_empty(self) -> Scaler:
+        """Return a scaler of the same kind that has no features yet."""
+        return Scaler(None, self.has_indicators, self.later_statistics)
+
+    def extend(self, n_kept: int, names: Collection[Hashable]) -> None:
         """Add new features after the first `n_kept`, replacing any that follow them."""
-        end = n_kept + n_new
+        end = n_kept + len(names)
         statistics = self.statistics
         if end > len(self):
             statistics = np.zeros((4, max(end, 2 * len(self))))
             statistics[:, :n_kept] = self.statistics[:, :n_kept]
         statistics[:3, n_kept:end] = 0.0
         statistics[3, n_kept:end] = self.has_indicators
+        for i, name in enumerate(names if self.later_statistics else (), n_kept):
+            if name in self.later_statistics:
+                statistics[:, i] = self.later_statistics[name]
         self.statistics = statistics
 
     @staticmethod

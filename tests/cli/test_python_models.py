@@ -6,9 +6,18 @@ import csv
 import json
 
 import pytest
+from helpers import capture_state, write_jsonl
 from river import datasets, preprocessing
 
-from stream_perceptron import LiveModel, SGDPerceptron, load, save
+from stream_perceptron import (
+    LiveModel,
+    RecordEncoder,
+    SGDPerceptron,
+    Standardizer,
+    load,
+    save,
+    stream,
+)
 
 MODEL_FACTORIES = {
     "bare": lambda: SGDPerceptron(lr=0.1, seed=0),
@@ -58,3 +67,58 @@ def test_every_command_accepts_a_python_model(saved_model, run, tmp_path):
     assert run("predict", rest, "-m", path).stdout.count("\n") == 1710
     assert json.loads(run("inspect", path, "--json").stdout)["samples"] == 600
     run("report", path, "-o", tmp_path / "report.html", check=0)
+
+
+def test_first_run_sets_the_options_that_python_lacks_and_no_others(tmp_path, run):
+    """The encoder ignored the columns that are now the label, the weight and the offset."""
+    used = ["kind", "w", "offset"]
+    rows = [{"a": i % 3, "kind": "uv"[i % 2], "w": 1 + i % 2, "offset": i} for i in range(40)]
+    path = tmp_path / "m.npz"
+    encoder, model = RecordEncoder(ignore=[*used, "b"]), SGDPerceptron(seed=0)
+    for row in rows[:20]:
+        model.learn_one(encoder.transform_one(row), row["kind"], w=row["w"])
+    save(encoder | model, path)
+    source = write_jsonl(tmp_path / "rows.jsonl", rows[20:])
+    options = ["--label", "kind", "--weight", "w", "--position", "offset"]
+    error = run("learn", source, "-m", path, *options, "--categorical", "a", check=1).stderr
+    assert "--categorical cannot change for an existing model (it is not set)" in error
+    for _ in range(2):  # the second run finds the rows learned
+        run("learn", source, "-m", path, *options, "-q", check=0)
+    error = run("learn", source, "-m", path, "--weight", "a", check=1).stderr
+    assert "--weight cannot change for an existing model (it is w)" in error
+    for row in rows[20:]:
+        model.learn_one(encoder.transform_one(row), row["kind"], w=row["w"])
+
+    loaded = load(path).model
+    assert capture_state(loaded["SGDPerceptron"]) == capture_state(model)
+    assert sorted(loaded["RecordEncoder"].ignore) == sorted([*used, "b"])
+    assert LiveModel.load(path).state.redeliveries.offsets == {(): 39}
+
+
+def test_image_model_is_served_from_the_file_that_python_has_read(mnist_sample, tmp_path, run):
+    """Both divide images by 255."""
+    model, samples = RecordEncoder() | SGDPerceptron(seed=0), [*stream.iter_source(mnist_sample)]
+    for x, y in samples[:1000]:
+        model.learn_one(x, y)
+    save(model, tmp_path / "m.npz")
+    lines = run("predict", mnist_sample, "-m", tmp_path / "m.npz", check=0).stdout.splitlines()
+
+    predicted = [json.loads(line)["prediction"] for line in lines]
+    assert predicted == [model.predict_one(x) for x, _ in samples]
+
+
+def test_scaler_that_knows_more_features_than_the_model_goes_on(tmp_path, run):
+    """A scaler may have learned from samples that the perceptron has not had."""
+    model, path = RecordEncoder() | Standardizer() | SGDPerceptron(seed=0), tmp_path / "m.npz"
+    for i in range(30):
+        model["Standardizer"].learn_one({"a": i % 5, "b": i % 7})
+    model.learn_one({"a": 2}, "u")
+    save(model, path)
+    rows = [{"a": i % 4, "b": i % 3, "label": "uv"[i % 2]} for i in range(30)]
+    run("learn", write_jsonl(tmp_path / "rows.jsonl", rows), "-m", path, "-q", check=0)
+    for row in rows:
+        model.learn_one({"a": row["a"], "b": row["b"]}, row["label"])
+
+    loaded = load(path).model
+    assert capture_state(loaded["SGDPerceptron"]) == capture_state(model["SGDPerceptron"])
+    assert loaded["Standardizer"].means == model["Standardizer"].means

@@ -116,7 +116,7 @@ def test_changed_history_is_detected(change, reason, daily_files, run, tmp_path,
     path = tmp_path / "m.npz"
     run("learn", daily_files[0], "-m", path, "--limit", 1000, "--quiet", check=0)
     run("learn", daily_files[1], "-m", path, "--lr", "0.02", "--quiet", check=0)
-    modify_checkpoint(path, lambda meta, _: meta["live"]["history"]["entries"][1].update(change))
+    modify_checkpoint(path, lambda meta, _: meta["state"]["history"]["entries"][1].update(change))
 
     assert reason in get_verify_error(path, *daily_files[:2])
 
@@ -141,7 +141,7 @@ def test_model_that_its_sources_cannot_reproduce_is_rejected(
 
 # Parts of a checkpoint that the rows do not determine: settings, and the last reported row.
 NOT_VERIFIED = {
-    ("model", "lr"), ("model", "lr_"), ("model", "epsilon"), ("model", "max_weights"),
+    ("model", "lr"), ("model", "lr_in_use"), ("model", "epsilon"), ("model", "max_weights"),
     ("model", "classes"), ("model", "seed"), ("model", "init_range"), ("model", "has_indicators"),
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from helpers import start, wait_for
 
 from stream_perceptron import LiveModel, SGDPerceptron, load, save
 from stream_perceptron.checkpoint.archive import atomic, write_checkpoint
-from stream_perceptron.checkpoint.state import encode_model
+from stream_perceptron.checkpoint.perceptron import encode_perceptron
 
 
 def read_folder(path):
@@ -140,7 +140,7 @@ def test_planted_temporary_link_is_not_followed(tmp_path, monkeypatch):
     path.parent.mkdir()
     (path.parent / ".model.npz.0000000000000000.tmp").symlink_to(victim)
     with pytest.raises(FileExistsError):
-        write_checkpoint(path, *encode_model(SGDPerceptron(seed=0)))
+        write_checkpoint(path, *encode_perceptron(SGDPerceptron(seed=0)))
 
     assert victim.read_text() == "precious"
     assert not path.exists()

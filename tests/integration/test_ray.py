@@ -162,8 +162,8 @@ def test_one_shard_gives_the_same_bits_as_a_plain_run(seed, cluster, run, tmp_pa
 
     assert plain_members == sharded_members
     assert plain_meta["model"] == sharded_meta["model"]
-    assert plain_meta["live"]["progress"] == sharded_meta["live"]["progress"]
-    assert plain_meta["live"]["schema"] == sharded_meta["live"]["schema"]
+    assert plain_meta["state"]["progress"] == sharded_meta["state"]["progress"]
+    assert plain_meta["state"]["schema"] == sharded_meta["state"]["schema"]
 
 
 @pytest.mark.slow

@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import random
+from itertools import pairwise
 
 import numpy as np
 from click.testing import CliRunner
-from helpers import CASE_FACTOR, get_seeds
+from helpers import CASE_FACTOR, capture_state, get_seeds
+from river.compose import Pipeline
 
 from stream_perceptron import RecordEncoder, SGDPerceptron, Standardizer, load, save, stream
 from stream_perceptron_cli.main import main
@@ -89,3 +91,60 @@ def test_pipeline_learns_what_the_command_learns(tmp_path):
             assert np.array_equal(getattr(ours, name), getattr(theirs, name)), seed
         for record in records:
             assert learned.predict_proba_one(record) == pipeline.predict_proba_one(record), seed
+
+
+def draw_pipeline(rng, seed):
+    """Return a new pipeline, which may lack a scaler."""
+    rate, has_label = rng.choice([None, 0.1]), rng.random() < 0.5
+    scaler = rng.choice([None, Standardizer])
+    settings = {
+        "categorical": rng.choice([None, "zip", ["zip", "a"]]),
+        "ignore": rng.choice([["label"], ["label", "b"]] if has_label else [None, ["b"]]),
+        "missing": rng.choice([None, ["NA"]]),
+        "scale": rng.choice([None, 0.5]),
+        "vectors": False,  # otherwise, each record decides in Python
+    }
+
+    steps = [RecordEncoder(**settings), *([scaler()] if scaler else [])]
+    steps.append(SGDPerceptron(rate, seed=seed))
+    return Pipeline(*((f"step {i}", step) for i, step in enumerate(steps)))
+
+
+def capture_pipeline(pipeline):
+    """Return what a pipeline has learned."""
+    perceptron, scaler = [*pipeline.steps.values()][-1], [*pipeline.steps.values()][-2]
+    names = getattr(scaler, "counts", {})
+    statistics = {
+        name: (scaler.counts[name], scaler.means[name], scaler.vars[name]) for name in names
+    }
+    return capture_state(perceptron), statistics, getattr(scaler, "standardized", None)
+
+
+def test_python_and_the_command_line_learn_in_turns(tmp_path, run):
+    """Both read and write one model file; whoever learns a record, the model is the same."""
+    path, model_path = tmp_path / "rows.jsonl", tmp_path / "model.npz"
+    for seed in get_seeds(CASES // 3 * CASE_FACTOR):
+        rng = random.Random(seed)
+        records = draw_records(rng)
+        plain = draw_pipeline(rng, seed)
+        save(plain, model_path)
+        ends = sorted(rng.choices(range(len(records) + 1), k=3))
+        for start, end in pairwise([0, *ends, len(records)]):
+            part = records[start:end]
+            path.write_text("".join(json.dumps(record) + "\n" for record in part))
+            samples = [*stream.iter_source(path)]
+            expected = [plain.predict_proba_one(x) for x, _ in samples]
+            if part and start:
+                lines = run("predict", path, "-m", model_path, "--scores", check=0).stdout
+                scores = [json.loads(line)["scores"] for line in lines.splitlines()]
+                assert scores == expected, seed
+            for x, y in samples:
+                plain.learn_one(x, y)
+            if rng.random() < 0.5:
+                loaded = load(model_path).model
+                for x, y in samples:
+                    loaded.learn_one(x, y)
+                save(loaded, model_path)
+            elif part:
+                run("learn", path, "-m", model_path, "-q", check=0)
+            assert capture_pipeline(load(model_path).model) == capture_pipeline(plain), seed

@@ -90,7 +90,7 @@ def test_values_have_these_features_with_a_scale_of_two(value, expected):
         ({"x": [1.0, 2, None], "b": 0}, {"x0": 1.0, "x1": 2.0, "b": 0.0}),
         ({"x": [1], "y": [2.5]}, {"x=1": 1.0, "y0": 2.5}),
         ({"x": [1], " pixels": [2], "b": 0}, {"pixel0": 2.0}),
-        ({"x": b"\x01", "b": 0}, {"x0": 1.0}),
+        ({"x": b"\x01", "b": 0}, {"x0": 1 / 255}),
     ],
 )
 def test_list_of_numbers_is_a_vector_or_has_features_of_its_own(record, expected):

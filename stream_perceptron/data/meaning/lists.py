@@ -29,9 +29,9 @@ class Lists:
     ) -> None:
         self.layout = layout
         self.next_layout: Layout | None = None
-        may_be_list = layout.may_be_list and request.schema.is_list is None
+        may_be_list = layout.may_be_list and request.schema.is_list is not False
         self.is_undecided = may_be_list and request.to_learn and not is_raw
-        self._known_names, self._max_elements = request.schema.features, request.max_elements
+        self._known_names, self._max_elements = request.schema.element_names, request.max_elements
         self._source_name = source_name
 
     def decide(self, key: str, n: int) -> None:

@@ -81,7 +81,7 @@ def find_table_layout(
     required: Sequence[str] = schema.columns
     if has_column_names and not request.to_learn:  # only columns that have given features
         given = {*request.names, *request.string_columns}
-        required = [name for name in (*required, *schema.further_columns) if name in given]
+        required = [name for name in (*required, *schema.later_columns) if name in given]
     absent = set(required).difference(columns, options.roles, {schema.label})
     missing = [name for name in required if name in absent]
     if missing and not vectors and (free or not options.has_join):
@@ -92,9 +92,11 @@ def find_table_layout(
         raise SourceError(f"{where}: it has no columns to learn from")
     key = vectors[0] if vectors else None
     element_names: tuple[str, ...] = ()
-    if key is not None and schema.features:
+    if key is not None and schema.element_names:
         element_names = (
-            schema.features if schema.is_list else name_vector_elements(key, len(schema.features))
+            schema.element_names
+            if schema.is_list
+            else name_vector_elements(key, len(schema.element_names))
         )
     return Layout(
         record_format, options, options.label, tuple(columns), types, ignored, bool(free), key,
@@ -222,7 +224,7 @@ def name_columns(
     placeholders = [f"column {i + 1}" for i in range(n)]
     options = resolve_columns(read_options, placeholders, where, False, has_names=False)
     free = [name for name in placeholders if name != options.label and name not in options.roles]
-    known = schema.features
+    known = schema.element_names
     names = dict(zip(placeholders, placeholders, strict=True))
     if options.label is not None:
         names[options.label] = schema.label or LABEL_NAMES[0]

@@ -28,8 +28,10 @@ class JsonFormat(LineFormat):
         if request.to_learn:
             require_one_role(options, where)
         label = options.label if options.is_label_required else schema.label or options.label
-        if schema.is_list:
-            return Layout(self, options, label, key=schema.key, element_names=schema.features)
+        if schema.list_key is not None:
+            return Layout(
+                self, options, label, key=schema.list_key, element_names=schema.element_names
+            )
         return Layout(self, options, label)
 
     def decode(self, kind: int, content: bytes) -> Any:

@@ -56,7 +56,7 @@ def test_run_equals_a_loop_over_samples(points):
     assert progress.mean_error == error_sum / 2250
     assert model.n_updates / 2250 == progress.updated_share < 1
     assert matrix == progress.confusion.matrix(range(3)).tolist()
-    assert progress.repeats == sum(a == b for a, b in pairwise(labels))
+    assert progress.n_repeated_labels == sum(a == b for a, b in pairwise(labels))
     assert live.model.weights.tobytes() == model.weights.tobytes()
     assert np.concatenate([step.rows for step in steps]).tolist() == list(range(1, 2501))
     assert [p for step in steps for p in step.predictions] == [p for p, _ in expected]
