@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from importlib import import_module
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from river.base import Transformer
 
 from stream_perceptron.errors import SampleError
+from stream_perceptron.model.frames import FeatureFrame, as_frame
+
+if TYPE_CHECKING:
+    from narwhals.stable.v2.typing import IntoDataFrame
 
 _text: Any = import_module("stream_perceptron._text")
 
@@ -187,6 +191,19 @@ class RecordEncoder(Transformer):
             for name, value in zip(names, values, strict=True)
             if not is_missing(value)
         }
+
+    def learn_many(self, X: IntoDataFrame) -> None:
+        """Do nothing: the encoder has no state."""
+
+    def transform_many(self, X: IntoDataFrame) -> FeatureFrame:
+        """Return the features of the rows of a pandas, polars or pyarrow frame.
+
+        A row may have any features, in any order, so the result is not a frame of columns. A
+        `Standardizer` and an `SGDPerceptron` accept it.
+        """
+        frame = as_frame(X)
+        records: Iterable[Any] = frame.iter_rows(named=True)
+        return FeatureFrame.build(map(self.transform_one, records), frame)
 
     def _find_vector(self, x: Mapping[Hashable, Any]) -> Hashable | None:
         """Return the name of the vector in a record, or None."""

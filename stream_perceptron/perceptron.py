@@ -310,15 +310,14 @@ class SGDPerceptron(base.MiniBatchClassifier):
             If a weight or an error would become infinite or NaN; earlier rows have been learned.
 
         """
-        rows = frames.convert_frame(frames.as_frame(X))
+        rows = frames.read_frame(X).rows
         self._learn(rows, validation.as_labels(y, len(rows)), w)
 
     def predict_many(self, X: IntoDataFrame) -> Any:
         """Return the predicted label of every row of a frame, as a series from the same library."""
         from river.utils import dataframe
 
-        frame = frames.as_frame(X)
-        nets = self._compute_nets(frame)
+        nets, frame = self._compute_nets(X)
         predicted = nets.argmax(axis=1) if nets.size else np.full(len(nets), -1)
         return dataframe.to_native_series(
             validation.look_up_labels(predicted, self.classes_), name=None, like=frame
@@ -328,8 +327,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         """Return the score of every label for every row, as a frame from the same library."""
         from river.utils import dataframe
 
-        frame = frames.as_frame(X)
-        nets = self._compute_nets(frame)
+        nets, frame = self._compute_nets(X)
         scores = kernel.compute_scores(self.network.activation, nets)
         columns = dict(zip(self.classes_, scores.T, strict=True))
         return dataframe.to_native_frame(columns, like=frame)
@@ -432,7 +430,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
             row = validation.as_row(x)
         return np.asarray(self.network.compute_nets(row)[0])
 
-    def _compute_nets(self, frame: nw.DataFrame[Any]) -> Array:
-        known = self.network.features.ids_by_name
-        rows = frames.convert_frame(frame, known.__contains__)
-        return self.network.compute_nets(rows)
+    def _compute_nets(self, X: IntoDataFrame) -> tuple[Array, nw.DataFrame[Any]]:
+        """Return the net inputs (n, k) of the rows of a frame, and the frame."""
+        frame = frames.read_frame(X, self.network.features.ids_by_name.__contains__)
+        return self.network.compute_nets(frame.rows), frame.like

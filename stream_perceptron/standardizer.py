@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from river.preprocessing import StandardScaler
 
 from stream_perceptron.errors import SampleError
+from stream_perceptron.model.frames import FeatureFrame
 from stream_perceptron.model.rows import Rows
 from stream_perceptron.model.scaler import MAX_STANDARDIZED, describe_out_of_range
 from stream_perceptron.model.validation import as_row, require_finite
 
 if TYPE_CHECKING:
-    from narwhals.typing import IntoDataFrame, IntoDataFrameT
+    from narwhals.typing import IntoDataFrame
 
 
 class Standardizer(StandardScaler):
@@ -75,7 +76,7 @@ class Standardizer(StandardScaler):
             scaled[name] = (x[name] - self.means[name]) / deviation if deviation else 0.0
         return scaled
 
-    def learn_many(self, X: IntoDataFrame) -> None:
+    def learn_many(self, X: IntoDataFrame | FeatureFrame) -> None:
         """Add the rows of a frame to the statistics, as `learn_one` would, up to rounding.
 
         Raises
@@ -86,6 +87,10 @@ class Standardizer(StandardScaler):
         """
         from river.utils import dataframe
 
+        if isinstance(X, FeatureFrame):
+            for x in X.rows.dicts():
+                self.learn_one(x)
+            return
         frame = dataframe.into_frame(X)
         values = dataframe.to_numpy(frame)
         _require_in_range(require_finite(Rows.from_table(frame.columns, values)))
@@ -93,17 +98,18 @@ class Standardizer(StandardScaler):
         is_number = ((values != 0) & (values != 1)).any(axis=0)
         self.standardized.update(np.array(frame.columns, object)[is_number].tolist())
 
-    def transform_many(self, X: IntoDataFrameT) -> IntoDataFrameT:
+    def transform_many(self, X: Any) -> Any:
         """Return a frame in which all columns except indicators are standardized."""
         from river.utils import dataframe
 
+        if isinstance(X, FeatureFrame):
+            return FeatureFrame.build(map(self.transform_one, X.rows.dicts()), X.like)
         frame = dataframe.into_frame(X)
         scaled = dataframe.to_numpy(dataframe.into_frame(super().transform_many(X)))
         values = np.array(scaled)  # a frame may share its memory
         is_indicator = [name not in self.standardized for name in frame.columns]
         values[:, is_indicator] = dataframe.to_numpy(frame)[:, is_indicator]
-        native = dataframe.to_native_frame(values, columns=frame.columns, like=frame)
-        return cast("IntoDataFrameT", native)
+        return dataframe.to_native_frame(values, columns=frame.columns, like=frame)
 
 
 def _require_in_range(rows: Rows) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +19,34 @@ from stream_perceptron.model.vocabulary import find_duplicates
 if TYPE_CHECKING:
     import narwhals.stable.v2 as nw
     from narwhals.stable.v2.typing import IntoDataFrame
+
+
+@dataclass(eq=False, repr=False)
+class FeatureFrame:
+    """Rows with features of their own, made from the rows of a frame."""
+
+    rows: Rows
+    like: nw.DataFrame[Any]  # the frame
+
+    @classmethod
+    def build(
+        cls, samples: Iterable[Mapping[Hashable, float]], like: nw.DataFrame[Any]
+    ) -> FeatureFrame:
+        """Build a row from the finite features of each sample."""
+        dicts = list(samples)
+        values = [np.fromiter(x.values(), np.float64, len(x)) for x in dicts]
+        return cls(Rows.from_rows([tuple(x) for x in dicts], values), like)
+
+
+def read_frame(X: Any, is_selected: Callable[[Hashable], bool] = lambda name: True) -> FeatureFrame:
+    """Read the selected columns of a pandas, polars or pyarrow frame of features.
+
+    A null marks an absent feature; in pandas, so do NaN and the fill value of a sparse column.
+    """
+    if isinstance(X, FeatureFrame):
+        return X
+    frame = as_frame(X)
+    return FeatureFrame(_convert_frame(frame, is_selected), frame)
 
 
 def as_frame(X: Any) -> nw.DataFrame[Any]:
@@ -38,14 +66,10 @@ def as_frame(X: Any) -> nw.DataFrame[Any]:
         raise
 
 
-def convert_frame(
-    frame: nw.DataFrame[IntoDataFrame],
-    is_selected: Callable[[Hashable], bool] = lambda name: True,
+def _convert_frame(
+    frame: nw.DataFrame[IntoDataFrame], is_selected: Callable[[Hashable], bool]
 ) -> Rows:
-    """Convert the selected columns of a frame to rows.
-
-    A null marks an absent feature; in pandas, so do NaN and the fill value of a sparse column.
-    """
+    """Convert the selected columns of a frame to rows."""
     names: Names = tuple(frame.columns)
     indices = [i for i, name in enumerate(names) if is_selected(name)]
     if len(indices) < len(names):
@@ -130,8 +154,7 @@ def as_rows(X: Any, names: Sequence[Hashable] | None) -> Rows:
     Cells that are masked, or that a sparse matrix does not store, mark absent features.
     """
     if hasattr(X, "columns") and not isinstance(X, np.ndarray):
-        frame = as_frame(X)
-        rows = convert_frame(frame)
+        rows = read_frame(X).rows
         if names is not None:
             rows = replace(rows, names=_require_unique(_resolve_names(names, len(rows.names))))
         return rows

@@ -168,7 +168,7 @@ class Network:
         lr: LearningRate,
         epsilon: float,
     ) -> bool:
-        """Learn from a sample if its names are known and its values are plain numbers.
+        """Learn from a sample if its label is known and its values are plain numbers.
 
         Returns
         -------
@@ -191,10 +191,26 @@ class Network:
             if type(shared) is float
             else lambda: float(compute_shared_rates(shared, self.n_updates, 1)[0])
         )
-        n_done = kernel.learn_one(
-            x, self.features, self.store.current, rule, self.class_weights, target, weight, rate,
-            self.counters,
-        )  # fmt: skip
+
+        def learn(x: Mapping[Hashable, object]) -> int:
+            return kernel.learn_one(
+                x, self.features, self.store.current, rule, self.class_weights, target, weight,
+                rate, self.counters,
+            )  # fmt: skip
+
+        n_done, n_before = learn(x), self.n_seen
+        if n_done < 0 and n_before and type(x) is dict:
+            (k, d), known = self.store.shape, self.features.ids_by_name
+            new = {name: value for name, value in x.items() if name not in known}
+            if new and count_weights(k, d + len(new)) <= self.store.max_weights:
+                # New features come last in a sum, as in `train`.
+                ordered = {name: x[name] for name in x if name not in new} | new
+                try:
+                    self._add_names([*new], ())
+                    n_done = learn(ordered)
+                finally:
+                    if self.n_seen == n_before:
+                        self._shrink(k, d)
         if n_done == 0:
             raise DivergedError(self.n_seen + 1)
         return n_done == 1

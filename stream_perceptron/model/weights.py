@@ -180,14 +180,13 @@ class WeightStore:
             counts = np.zeros(n_rows)
             counts[: old_d + 1] = self.current.update_counts[: old_d + 1]
         counts[old_d + 1 : d + 1] = 0.0
-        initial = 0.0 if drawn is None else self._draw(k, drawn).T
-        initial = np.broadcast_to(initial, (d + 1, k))
         # The bias is the weight of feature 0, which is always 1.
+        initial = None if drawn is None else self._draw(k, drawn).T
         for labels, features in (
             (slice(old_k, k), slice(0, old_d + 1)),
             (slice(0, k), slice(old_d + 1, d + 1)),
         ):
-            memory[features, labels] = initial[features, labels]
+            memory[features, labels] = 0.0 if initial is None else initial[features, labels]
         return _view_weights(memory, counts, k, d, drawn_shape)
 
     def compute_initial_weights(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import io
 import json
 import random
 from itertools import pairwise
 
 import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 from click.testing import CliRunner
 from helpers import CASE_FACTOR, capture_state, get_seeds
 from river.compose import Pipeline
@@ -148,3 +152,62 @@ def test_python_and_the_command_line_learn_in_turns(tmp_path, run):
             elif part:
                 run("learn", path, "-m", model_path, "-q", check=0)
             assert capture_pipeline(load(model_path).model) == capture_pipeline(plain), seed
+
+
+TYPED_CELLS = {
+    "number": lambda rng: rng.choice([0.0, 1.0, 2.5, -3.0]),
+    "flag": lambda rng: rng.random() < 0.5,
+    "text": lambda rng: rng.choice(TEXTS),
+    "day": lambda rng: dt.date(2024, 3, rng.randrange(1, 29)),
+    "time": lambda rng: dt.datetime(2024, 3, 5, rng.randrange(24), 7),
+    "tags": lambda rng: rng.choice([["vip", "new"], ["new", "vip"], ["a b c d", None]]),
+    "cart": lambda rng: rng.choice([[1, 2], [2, 1], [7]]),
+    "object": lambda rng: {"b": rng.choice([1, 3]), "c": rng.choice(TEXTS)},
+}
+FRAMES = {
+    "pandas": (pd.DataFrame, lambda frame: frame.to_dict("records")),
+    "polars": (pl.DataFrame, lambda frame: frame.to_dicts()),
+    "pyarrow": (pa.table, lambda frame: frame.to_pylist()),
+}
+
+
+def draw_frame(rng, library, n):
+    """Return a frame of columns with nulls, and the dicts of its rows."""
+    names = rng.sample([*TYPED_CELLS], rng.randrange(2, len(TYPED_CELLS) + 1))
+    columns = {
+        name: [None if rng.random() < 0.2 else TYPED_CELLS[name](rng) for _ in range(n)]
+        for name in names
+    }
+    build, list_rows = FRAMES[library]
+    frame = build({"first": [1.0] * n, **columns})
+    return frame, list_rows(frame)
+
+
+def test_frames_are_learned_and_predicted_like_their_rows():
+    for seed in get_seeds(CASES * CASE_FACTOR):
+        rng = random.Random(seed)
+        library, has_scaler = rng.choice([*FRAMES]), rng.random() < 0.5
+        models = []
+        for _ in range(2):
+            model = SGDPerceptron(seed=seed)
+            model = Standardizer() | model if has_scaler else model
+            models.append(RecordEncoder(categorical="cart", vectors=False) | model)
+        for _ in range(3):
+            frame, rows = draw_frame(rng, library, rng.randrange(1, 9))
+            labels = rng.choices("xy", k=len(rows))
+            models[0].learn_many(frame, labels)
+            if has_scaler:  # as in River's pipelines, the scaler learns the frame first
+                for x in rows:
+                    models[1]["Standardizer"].learn_one(models[1]["RecordEncoder"].transform_one(x))
+            for x, y in zip(rows, labels, strict=True):
+                encoded = models[1]["RecordEncoder"].transform_one(x)
+                if has_scaler:
+                    encoded = models[1]["Standardizer"].transform_one(encoded)
+                models[1]["SGDPerceptron"].learn_one(encoded, y)
+            assert capture_pipeline(models[0]) == capture_pipeline(models[1]), seed
+            frame, rows = draw_frame(rng, library, 5)
+            predicted = models[0].predict_many(frame)
+            assert type(predicted).__module__.split(".")[0] == library, seed
+            assert [*map(str, predicted)] == [models[0].predict_one(x) for x in rows], seed
+            scores = FRAMES[library][1](models[0].predict_proba_many(frame))
+            assert scores == [models[0].predict_proba_one(x) for x in rows], seed
