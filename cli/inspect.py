@@ -8,13 +8,12 @@ from contextlib import suppress
 from dataclasses import asdict
 from itertools import chain
 from math import isnan
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .command import Options, command
-from .options import json_option, model_argument
+from .options import COUNT, json_option, model_argument, output_option
 from .tables import format_class_table, format_entry
 from .terminal import format_count, get_stdout_width, make_printable, print_json, wrap_text
 
@@ -22,9 +21,7 @@ if TYPE_CHECKING:
     from stream_perceptron import LiveModel
     from stream_perceptron.data.input.positions import FilePosition
     from stream_perceptron.live.files import FileProgress
-    from stream_perceptron.model.arrays import Array
 
-_N_STRONGEST = 5  # features listed for a class
 _MAX_LISTED = 40  # entries of the history, files or classes
 _MAX_NAME_WIDTH = 24  # terminal columns; wider names do not affect the alignment of the values
 # The values that each section of the text shows, and their formats.
@@ -59,6 +56,10 @@ _STATUSES = {
 @command()
 @model_argument
 @json_option
+@output_option(
+    "--top", metavar="N", type=COUNT, default=5, show_default=True,
+    help="Number of features with the largest weights to list for each class.",
+)  # fmt: skip
 def inspect(options: Options) -> None:
     """Show the contents of a saved model.
 
@@ -68,7 +69,7 @@ def inspect(options: Options) -> None:
     from stream_perceptron import LiveModel
 
     live = LiveModel.load(options.model)
-    contents = _describe_model(live, options.model)
+    contents = _describe_model(live, options)
     if options.as_json:
         print_json(contents)
         return
@@ -77,15 +78,16 @@ def inspect(options: Options) -> None:
             click.echo("\n".join([*wrap_text(make_printable(title), get_stdout_width()), *texts]))
 
 
-def _describe_model(live: LiveModel, path: Path) -> dict[str, Any]:
+def _describe_model(live: LiveModel, options: Options) -> dict[str, Any]:
     """Return the contents of a model as a JSON object."""
     from stream_perceptron.checkpoint.encoding import to_json
     from stream_perceptron.checkpoint.migrations import FORMAT_VERSION
     from stream_perceptron.diagnostics.diagnosis import collect_findings
+    from stream_perceptron.diagnostics.strongest_features import find_strongest_features
 
     model = live.model
     return {
-        "path": str(path),
+        "path": str(options.model),
         "format_version": FORMAT_VERSION,
         **_describe_settings(live),
         **_describe_results(live),
@@ -100,8 +102,8 @@ def _describe_model(live: LiveModel, path: Path) -> dict[str, Any]:
         "is_complete": live.history.is_complete,
         "entries": to_json(live.history.entries),
         "strongest_features": [
-            {"class": label, "features": _find_strongest_features(model.features_, weights)}
-            for label, weights in zip(model.classes_, model.weights, strict=False)
+            {"class": label, "features": find_strongest_features(model, label_id, options.top)}
+            for label_id, label in enumerate(model.classes_)
         ],
         "diagnosis": [finding.to_dict() for finding in collect_findings(live)],
     }  # fmt: skip
@@ -160,17 +162,6 @@ def _describe_results(live: LiveModel) -> dict[str, Any]:
         ] if progress.confusion.tested else [],
         "events": [{**asdict(event), "text": str(event)} for event in progress.events],
     }  # fmt: skip
-
-
-def _find_strongest_features(features: list[object], weights: Array) -> list[tuple[object, float]]:
-    """Return the features with the largest absolute weights, each with its weight."""
-    import numpy as np
-
-    sizes, n = np.abs(weights), min(_N_STRONGEST, len(weights))
-    smallest = np.partition(sizes, -n)[-n] if n else 0.0
-    strongest = np.flatnonzero(sizes >= smallest)
-    order = strongest[np.argsort(-sizes[strongest], kind="stable")][:n].tolist()
-    return [(features[i], float(weights[i])) for i in order]
 
 
 def _find_file_statuses(live: LiveModel) -> Iterator[tuple[FileProgress, str]]:

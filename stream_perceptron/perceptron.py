@@ -289,6 +289,53 @@ class SGDPerceptron(base.MiniBatchClassifier):
         names = self.classes_
         return {names[j]: scores[j] for j in np.argsort(-net, kind="stable").tolist()}
 
+    def debug_one(self, x: Mapping[Hashable, object], decimals: int = 5) -> str:
+        """Return a table that explains the prediction for a sample.
+
+        For each known feature, and the bias, the table has the value, and the weight and the
+        contribution (weight times value) for the two labels with the largest net inputs. The
+        features that most favor the first of them over the second come first.
+
+        Parameters
+        ----------
+        x
+            The features, as for `predict_one`.
+        decimals
+            The number of decimals shown.
+
+        Examples
+        --------
+        >>> model = SGDPerceptron(lr=1.0, seed=0)
+        >>> for x, y in [({"a": 1.0}, "left"), ({"a": -1.0, "b": 0.5}, "right")] * 20:
+        ...     model.learn_one(x, y)
+        >>> print(model.debug_one({"a": 0.5, "b": 2.0}, decimals=2))
+        Name        Value   Weight left   Contribution left   Weight right   Contribution right
+                a    0.50          1.78                0.89          -1.77                -0.88
+        Intercept    1.00          0.06                0.06          -0.05                -0.05
+                b    2.00         -0.43               -0.85           0.43                 0.86
+
+        """
+        from river.utils.pretty import print_table
+
+        leading = np.argsort(-self._compute_net(x), kind="stable")[:2]
+        ids_by_name = self.network.features.ids_by_name
+        known = {name: v for name, v in x.items() if name in ids_by_name and v is not None}
+        ids = self.network.features.find_ids([*known])
+        numbers = self.network.standardize(ids, np.array([*known.values()], np.float64))
+        values = np.append(numbers, 1.0)
+        weights = np.column_stack([self.weights[leading][:, ids], self.biases[leading]])
+        contributions = weights * values
+        margins = contributions[0] - contributions[1] if len(leading) > 1 else contributions.sum(0)
+        headers, columns = ["Name", "Value"], [values]
+        for i, label_id in enumerate(leading.tolist()):
+            label = self.classes_[label_id]
+            headers += [f"Weight {label}", f"Contribution {label}"]
+            columns += [weights[i], contributions[i]]
+        cells = [[f"{number:,.{decimals}f}" for number in column] for column in columns]
+        names = [*map(str, known), "Intercept"]
+        table = print_table(headers, [names, *cells], np.argsort(-margins, kind="stable"))
+        return "\n".join(map(str.rstrip, table.split("\n")))
+
     def learn_many(self, X: IntoDataFrame, y: Labels, w: object = 1.0) -> None:
         """Learn from the rows of a frame, one after another, exactly as `learn_one` would.
 

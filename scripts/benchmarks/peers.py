@@ -123,13 +123,25 @@ def one_at_a_time() -> str:
         "Perceptron": lambda: StandardScaler() | linear_model.Perceptron(),
     }
 
-    def measure_few(create_model: Callable[[], Any]) -> tuple[float, float]:
-        seconds, share = evaluate_river(create_model, few)
-        return 1e6 * seconds / len(few), share
+    growing = [
+        ({f"k{i}": value for i, value in enumerate(x)} | {f"id={row}": 1.0}, sum(x) > 0)
+        for row, x in enumerate(rng.normal(size=(2000, 10)).tolist())
+    ]
+    growing_peers: dict[str, Callable[[], Any]] = {
+        "ours": lambda: SGDPerceptron(seed=0), "LogisticRegression": linear_model.LogisticRegression
+    }  # fmt: skip
+
+    def measure_few(samples: Samples, create_model: Callable[[], Any]) -> tuple[float, float]:
+        seconds, share = evaluate_river(create_model, samples)
+        return 1e6 * seconds / len(samples), share
 
     tables = [
         ("one digit at a time", {name: partial(measure_peer, *p) for name, p in peers.items()}),
-        ("5 standardized numbers", {n: partial(measure_few, p) for n, p in few_peers.items()}),
+        ("5 standardized numbers", {n: partial(measure_few, few, p) for n, p in few_peers.items()}),
+        (
+            "10 numbers and a new feature",
+            {n: partial(measure_few, growing, p) for n, p in growing_peers.items()},
+        ),
     ]
     return "\n".join(
         compare(

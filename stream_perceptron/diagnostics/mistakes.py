@@ -14,7 +14,6 @@ from stream_perceptron.errors import SourceError
 from stream_perceptron.live.evaluation import Evaluation
 from stream_perceptron.live.history import ROWS, Entry
 from stream_perceptron.live.loop import predict
-from stream_perceptron.model import kernel
 
 if TYPE_CHECKING:
     from stream_perceptron.data.schema import ReadOptions
@@ -86,10 +85,7 @@ def find_misleading_features(live: LiveModel, mistake: Mistake) -> Sequence[tupl
     known = [name for name in mistake.x if name in model.network.features.ids_by_name]
     feature_ids = model.network.features.find_ids(known)
     x = np.array([mistake.x[name] for name in known], np.float64)
-    scaler = model.network.scaler
-    contributions = weight_margin[feature_ids] * (
-        x if scaler is None else kernel.standardize(scaler.statistics[:, feature_ids], x)
-    )
+    contributions = weight_margin[feature_ids] * model.network.standardize(feature_ids, x)
     order = np.argsort(-contributions, kind="stable")[:_MAX_SHOWN_FEATURES]
     return [(str(known[i]), float(x[i])) for i in order if contributions[i] > 0]
 

@@ -24,6 +24,7 @@ from stream_perceptron.diagnostics.plots import (
     draw_pixels,
     draw_weights,
 )
+from stream_perceptron.diagnostics.strongest_features import find_strongest_features
 from stream_perceptron.live.metrics import format_kappa
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.model.arrays import Array
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
     from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.source import Source
 
-_MAX_CLASSES = 30  # in the matrix, the table of classes and the pictures
+_MAX_CLASSES = 30  # in the matrix, the table of classes, and the pictures or features
 # The characters of a name above a column of the matrix; longer ones are numbered.
 _MAX_HEADER_LENGTH = 4
+_N_STRONGEST_FEATURES = 10  # of each class
 _FOLDER = Path(__file__).parent
 _COLORS = f".perceptron {{ --for: rgb{POSITIVE_COLOR}; --against: rgb{NEGATIVE_COLOR} }}\n"
 
@@ -211,6 +213,10 @@ def _describe_details(live: LiveModel) -> dict[str, Any]:
         "n_classes": len(names),
         "is_numbered": any(len(names[j]) > _MAX_HEADER_LENGTH for j in frequent),
         "max_abs_weight": max_abs_weight,
+        "strongest_features": [
+            (names[j], find_strongest_features(model, j, _N_STRONGEST_FEATURES))
+            for j in ([] if side else frequent)
+        ],
         "pictures": [
             (names[j], draw_weights(model.weights[j].reshape(side, side), max_abs_weight))
             for j in (frequent if side else [])

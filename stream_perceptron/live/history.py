@@ -86,7 +86,7 @@ class Entry:
 _get_settings = attrgetter("unit", "lr", "epsilon", "keep", "is_repeated", "shards")
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class History:
     """The entries for everything that a model learned, and the positions of its files.
 
@@ -112,6 +112,9 @@ class History:
     is_complete: bool = True
     # The epsilon of a run that an error below it ended, if no row was learned since.
     stopped_below: float | None = None
+
+    def __repr__(self) -> str:
+        return f"History(files={len(self.files)}, entries={self.format_lines()})"
 
     @property
     def is_empty(self) -> bool:

@@ -211,8 +211,8 @@ class Progress:
     >>> progress = Progress()
     >>> samples = as_samples(rows, ["left", "right"] * 2, np.ones(4))
     >>> progress.update(model.train(samples), np.arange(1, 5), rows)
-    >>> progress.samples, progress.accuracy
-    (4, 0.75)
+    >>> progress
+    Progress(samples=4, accuracy=0.7500, updates=4, unlabeled=0, skipped=0)
 
     References
     ----------
@@ -249,6 +249,13 @@ class Progress:
     )
     curve: LearningCurve = field(default_factory=LearningCurve, metadata={"saved": False})
     drift: DriftDetector = field(default_factory=DriftDetector, metadata={"saved": False})
+
+    def __repr__(self) -> str:
+        accuracy = "None" if self.accuracy is None else f"{self.accuracy:.4f}"
+        return (
+            f"Progress(samples={self.samples}, accuracy={accuracy}, updates={self.updates}, "
+            f"unlabeled={self.unlabeled}, skipped={self.skipped})"
+        )
 
     @property
     def rows(self) -> int:

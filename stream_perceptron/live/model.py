@@ -70,8 +70,8 @@ class LiveModel:
     >>> sources = [open_source(str(sample_path()))]
     >>> live = LiveModel.start(sources, lr=0.1, seed=0)
     >>> results = list(learn(live, sources))
-    >>> live.progress.samples, f"{live.progress.accuracy:.1%}"
-    (5000, '84.5%')
+    >>> live
+    LiveModel(n_seen=5000, accuracy=0.8452, classes=10, features=784)
 
     """
 
@@ -87,6 +87,14 @@ class LiveModel:
         self.lock = RLock()  # held while the model changes or is copied
         # Whether all parts are consistent; they are not if an error interrupted a step.
         self.is_consistent = True
+
+    def __repr__(self) -> str:
+        model, accuracy = self.model, self.progress.accuracy
+        figures = "" if accuracy is None else f", accuracy={accuracy:.4f}"
+        return (
+            f"LiveModel(n_seen={model.n_seen}{figures}, classes={len(model.classes_)}, "
+            f"features={len(model.features_)})"
+        )
 
     @classmethod
     def start(

@@ -238,6 +238,12 @@ class Network:
             raise SampleError(f"the net input{where} is not finite: scale the features")
         return nets
 
+    def standardize(self, feature_ids: NDArray[np.int32], x: Array) -> Array:
+        """Return the values x of some features, standardized if there is a scaler."""
+        if self.scaler is None:
+            return x
+        return kernel.standardize(self.scaler.statistics[:, feature_ids], x)
+
     def number_names(
         self, rows: Rows, labels: Sequence[Hashable], weights: NDArray[np.float64],
         status: NDArray[np.uint8] | None = None,
