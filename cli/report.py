@@ -29,9 +29,9 @@ def report(options: Options) -> None:
     no network.
 
     For one model, the page shows the key figures, the learning curve, the diagnosis, the confusion
-    matrix, the classes by recall, and the strongest features of each class or, for images, a picture
-    of its weights. With --examples, it also shows the most confident mistakes on the given samples, and whether the model was trained
-    on them. Several models are shown side by side.
+    matrix, the classes by recall, and the strongest features of each class or, for images, a
+    picture of its weights. With --examples, it also shows the most confident mistakes on the given
+    samples, and whether the model was trained on them. Several models are shown side by side.
 
     \b
     stream-perceptron report mnist.npz --examples mnist-test.parquet
