@@ -22,23 +22,26 @@ _INTRODUCTION = """# API reference
 `scripts/update_docs` creates this page from the docstrings. [Python](python.md) is an introduction.
 """
 _ENTRIES = ("Parameters", "Attributes", "Raises")  # sections that list names with descriptions
-_FIRST = "SGDPerceptron", "save", "load", "LoadedModel", "Standardizer", "sweep", "Trial"
+_FIRST = (
+    "SGDPerceptron", "FallingRate", "RecordEncoder", "Standardizer", "save", "load", "LoadedModel",
+    "sweep", "Trial", "LiveModel", "open_source", "diagnose",
+)  # fmt: skip
 _MODULES: dict[Any, list[str]] = {
     stream_perceptron: [*_FIRST, *(n for n in stream_perceptron.__all__ if n not in _FIRST)],
     stream: ["iter_parquet", "iter_source"],
     diagnostics: [
-        "diagnose", "Finding", "FindingCode", "check_update", "work_sample", "render_report"
+        "Finding", "FindingCode", "check_update", "work_sample", "render_report"
     ],
     live: ["learn", "predict", "StepResult", "Progress"],
     drift: ["DriftEvent"],
     verify_module: ["verify"],
     distributed: ["average"],
-    data: ["open_source", "ReadOptions"],
+    data: ["ReadOptions"],
     datasets: ["fetch", "sample_path"],
 }  # fmt: skip
 # The members that users need, for classes that have others, too.
 _MEMBERS = {
-    "SGDPerceptron": "learn_one predict_one predict_proba_one learn_many predict_many "
+    "SGDPerceptron": "learn_one predict_one predict_proba_one debug_one learn_many predict_many "
     "predict_proba_many test_then_train",
     "Trial": "model progress accuracy kappa has_ended",
     "LiveModel": "start load save step predict",

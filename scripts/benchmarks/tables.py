@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -29,6 +30,7 @@ from river import evaluate, linear_model, metrics, multiclass, preprocessing
 from sklearn import datasets
 from sklearn.feature_extraction import FeatureHasher
 from sklearn.linear_model import SGDClassifier
+from sklearn.metrics import log_loss, roc_auc_score
 
 from stream_perceptron.live.metrics import format_kappa
 
@@ -36,6 +38,7 @@ TABLES = ("iris", "wine", "breast_cancer", "digits")
 RIVER_TABLES = ("Phishing", "ImageSegments")
 TABLES_WITH_STRINGS = ("tweets", "mails", "reviews", "stops", "pets", "flights")
 REPEATED_TABLES = ("tweets", "stops")
+TABLES_WITH_TWO_CLASSES = ("churn", "crashes", "mails", "reviews", "loans")
 RATES = ("0.1", "0.01", "0.003", "0.03", "0.3", "1", "3")
 VW_RATES = ("0.5", "0.01", "0.03", "0.1", "0.3", "1", "3")
 
@@ -107,6 +110,71 @@ def real_tables() -> str:
     header = ["table", "labeled rows", "majority class", "ours", "kappa", "River, one-vs-rest",
               "River, softmax", "scikit-learn", "vw"]  # fmt: skip
     return table(header, rows)
+
+
+@section("scores")
+def scores() -> str:
+    """AUC and log loss of progressive scores on tables with two classes."""
+    write_tables()
+    rows = []
+    for real in REAL_TABLES:
+        name = real.file.partition(".")[0]
+        if name not in TABLES_WITH_TWO_CLASSES:
+            continue
+        samples = list(real.read())
+        labels = sorted({label for *_, label in samples})
+        scaled = standardize(samples)
+        programs = [
+            score_ours(real, labels[1]), score_river(scaled, labels[1]),
+            score_sklearn(scaled, labels), score_vw(real, samples, labels),
+        ]  # fmt: skip
+        is_second = [label == labels[1] for *_, label in samples]
+        cells = [f"{roc_auc_score(is_second, program):.3f}" for program in programs]
+        clipped = [np.clip(program, 1e-6, 1 - 1e-6) for program in programs]
+        cells += [f"{log_loss(is_second, program):.3f}" for program in clipped]
+        rows.append([name, *cells])
+    names = ["ours", "River", "scikit-learn", "vw"]
+    header = [f"{metric}, {name}" for metric in ("AUC", "log loss") for name in names]
+    return table(["table", *header], rows)
+
+
+def score_ours(real: Table, label: str) -> list[float]:
+    """Return the progressive scores of a label, 0.5 before the label is known."""
+    path = BENCH / "scores.jsonl"
+    path.unlink(missing_ok=True)
+    run_process([*LEARN, FOLDER / real.file, "--label", real.label, "-p", path, "--scores"])
+    lines = map(json.loads, path.read_text().splitlines())
+    return [(line["scores"] or {}).get(label, 0.5) for line in lines if line["label"] is not None]
+
+
+def score_river(samples: list[tuple[Pairs, str]], label: str) -> list[float]:
+    """Return the progressive probabilities of a label."""
+    model, probabilities = linear_model.LogisticRegression(), []
+    for x, y in samples:
+        probabilities.append(model.predict_proba_one(x)[True])
+        model.learn_one(x, y == label)
+    return probabilities
+
+
+def score_sklearn(samples: list[tuple[Pairs, str]], labels: list[str]) -> list[float]:
+    """Return the progressive probabilities of the second label."""
+    hasher, model = FeatureHasher(2**16), SGDClassifier(loss="log_loss", random_state=0)
+    probabilities = []
+    for i, (x, label) in enumerate(samples):
+        row = hasher.transform([x])
+        probabilities.append(float(model.predict_proba(row)[0, 1]) if i else 0.5)
+        model.partial_fit(row, [label], classes=labels)
+    return probabilities
+
+
+def score_vw(
+    real: Table, samples: list[tuple[Pairs, Pairs, str]], labels: list[str]
+) -> list[float]:
+    """Return VW's progressive probabilities of the second label."""
+    text, predicted = prepare_vw_table(real, samples, labels), BENCH / "predicted"
+    options = ["--oaa", 2, "--loss_function", "logistic", "--probabilities", "-p", predicted]
+    run_process([*VW, "--quiet", "-d", text, *options])
+    return [float(line.split("2:")[1]) for line in predicted.read_text().splitlines()]
 
 
 @section("texts")
