@@ -107,9 +107,13 @@ def load_checkpoint(options: Options, stack: ExitStack) -> LiveModel | None:
 
 
 def has_learned_nothing(live: LiveModel) -> bool:
-    """Whether a run has begun but learned no row; the settings of the model may then change."""
+    """Whether runs have learned no row of the model that they began; its settings may change.
+
+    A model from Python keeps its settings.
+    """
     is_new = live.model.n_seen == 0 and not live.state.pending.samples
-    return is_new and (live.progress.rows > 0 or live.state.command_state is not None)
+    is_begun = live.progress.rows > 0 or live.state.command_state is not None
+    return is_new and is_begun and live.state.steps is None
 
 
 def change_parameters(live: LiveModel, options: Options) -> list[str]:

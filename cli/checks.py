@@ -37,6 +37,8 @@ def require_labels(live: LiveModel, source: Source) -> None:
         return
     if label is None or label not in live.unseen_columns:
         raise SourceError(f"{source.name}: no row has a label: name the label column with --label")
+    if label in live.seen_columns:
+        raise SourceError(f"{source.name}: {label!r} is empty in all rows")
     hint = suggest_similar_name(label, [*live.seen_columns])
     raise SourceError(
         f"{source.name}: no row has {label!r}{hint or ': name the label with --label'}"

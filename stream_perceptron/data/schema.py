@@ -13,8 +13,8 @@ from stream_perceptron.errors import SampleError, SourceError
 class ReadOptions:
     """The read options: how the user wants sources read. They are saved with the model.
 
-    Columns are given by name, ignoring case and surrounding spaces, or by position: counted from 1,
-    or backward from -1. An exact name takes precedence.
+    Columns are given by name, ignoring case and surrounding spaces; an exact name takes precedence.
+    The label of a table may also be a position, counted from 1, or backward from -1.
     """
 
     # The label column; None for the only column named label, class, target or y.

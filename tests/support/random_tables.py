@@ -20,10 +20,16 @@ DATES = ["2024-03-05", "2024-03-05T13:45:10.5Z", "1969-12-31 23:59", "20240229"]
 NOTES = ["late, late refund", "\u00c4RGER mit x1", "...", "paid late", "a b c d e f g"]
 ODD_TEXTS = ["2024-02-30", " ", "\u00c4RGER mit x1 und x2", "a=b"]
 TAGS = [["vip", "new"], ["new"], [], ["vip", "vip", None], ["a b c d", "NA"], None]
+CARTS = [[101, 7], [7, 101, 7], [101], [], None]
+EXTREMES = [5e-324, -1e-308, 2.5e-310, 1e-200, 1e100, -1.7e308, 1.0000000000000002]
+NAMES = ["a", "b", "c", "d", "Zeta", "pixel1"]
+ODD_NAMES = ["two words", " padded ", "x, y", 'qu"ote', "back\\n", "tab\tin", "\u00e4=1", "7"]
 NULL_VALUES = ["NA", "-9", "99", "0", "7"]
 TEXT_KINDS = ("text", "mixed", "date", "note")
-OTHER_KINDS = (*TEXT_KINDS, "tags", "row", "weight")  # of columns that are no numbers to learn
+LIST_KINDS = ("tags", "cart", "embedding")
+OTHER_KINDS = (*TEXT_KINDS, *LIST_KINDS, "row", "weight")  # of columns that are no numbers to learn
 LABEL_NAMES = ("label", "y", "Class", "species")
+LABELS = [["x", "y", "z"], [0, 1, 2], ["7", "x"], ["x", " x", "a b", ""]]
 
 
 class RandomTable:
@@ -31,16 +37,19 @@ class RandomTable:
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
-        names = rng.sample(["a", "b", "c", "d", "Zeta", "pixel1"], rng.randrange(1, 5))
+        names = rng.sample(NAMES + rng.choice([[], [], ODD_NAMES]), rng.randrange(1, 5))
         kinds = ["whole", "bytes", "decimal", "late", "indicator"]
+        kinds += rng.choice([[], [], [], ["extreme"]])
         self.kinds = {name: rng.choice(kinds) for name in names}
         self.last_indicator_row = rng.randrange(100)
+        self.first_labeled_row = rng.choice([0, 0, 0, 4, 30])
         self.label = rng.choice(LABEL_NAMES)
-        self.labels = rng.choice([["x", "y", "z"], [0, 1, 2], ["7", "x"]])
+        self.labels = rng.choice(LABELS)
         others = {
             "t": "text", "m": "mixed", "id": "row", "w": "weight", "when": "date", "n": "note",
+            "tags": "tags", "cart": "cart", "e": "embedding",
         }  # fmt: skip
-        for name in rng.sample(list(others), rng.randrange(5)):
+        for name in rng.sample(list(others), rng.randrange(6)):
             self.kinds[name] = others[name]
         self.columns = [*self.kinds, self.label]
         rng.shuffle(self.columns)
@@ -69,12 +78,18 @@ class RandomTable:
                 "date": lambda: rng.choice(DATES),
                 "note": lambda: rng.choice(NOTES),
                 "tags": lambda: rng.choice(TAGS),
+                "cart": lambda: rng.choice(CARTS),
+                "embedding": lambda: [
+                    round(rng.gauss(0, 1), 3) for _ in range(rng.choice([2, 2, 3]))
+                ],
+                "extreme": lambda: rng.choice(EXTREMES),
                 "row": lambda: self.n_drawn,
                 "weight": lambda: rng.choice([1, 0, 2.5]),
             }[kind]()
             if kind not in ("row", "weight") and rng.random() < self.null_share:
                 row[name] = None
-        row[self.label] = None if rng.random() < self.unlabeled_share else rng.choice(self.labels)
+        is_unlabeled = self.n_drawn < self.first_labeled_row or rng.random() < self.unlabeled_share
+        row[self.label] = None if is_unlabeled else rng.choice(self.labels)
         return row
 
 
@@ -134,11 +149,9 @@ def encode_json_row(rng, row, label, null_text, form="objects", damage_rate=0.0)
         row["in"] = {name: row.pop(name) for name in nested_names}
     elif form == "lists of numbers":
         y = row.pop(label, None)
-        row = {rng.choice(["x"] * 9 + ["v"]): list(row.values()), label: y}
-    elif form == "lists":
-        omits_label = rng.random() < 0.1
-        row = [value for name, value in row.items() if not (omits_label and name == label)]
-    if form not in ("lists", "lists of numbers") and rng.random() < 0.3:
+        values = [value for value in row.values() if not isinstance(value, list)]
+        row = {rng.choice(["x"] * 9 + ["v"]): values, label: y}
+    if form != "lists of numbers" and rng.random() < 0.3:
         row = {name: value for name, value in row.items() if value is not None}
     return json.dumps(row)
 
@@ -188,8 +201,9 @@ def build_arrow_table(rows, columns, table, damage_rate):
         elif kind is None or kind in TEXT_KINDS:
             texts = [None if v is None else str(v) for v in values]
             data[name] = build_text_column(table.rng, texts, damage_rate)
-        elif kind == "tags":
-            data[name] = pa.array(values, pa.list_(pa.string()))
+        elif kind in LIST_KINDS:
+            item = {"tags": pa.string(), "cart": pa.int64(), "embedding": pa.float64()}[kind]
+            data[name] = pa.array(values, pa.list_(item))
         elif kind == "bytes":
             data[name] = pa.array(values, pa.uint8())
         else:
@@ -250,8 +264,6 @@ def write_records(rng, form, n, folder):
     table, null_text = RandomTable(rng), rng.choice(NULL_VALUES)
     damage_rate = rng.choice([0.0, 0.1, 0.3])
     table.kinds |= {"id": "row", "p": "text", "o": "row"}
-    if form not in ("csv", "libsvm", "lists of numbers"):
-        table.kinds["tags"] = "tags"
     columns = rng.sample([*table.kinds, table.label], len(table.kinds) + 1)
     rows = [table.row() | {"p": "p", "o": i} for i in range(n)]
     for row in rows:
@@ -281,8 +293,9 @@ def write_records(rng, form, n, folder):
             record = encode(row)
         records.append(record)
     suffix = {"csv": "csv", "libsvm": "libsvm"}.get(form, "jsonl")
-    path, header = folder / f"rows.{suffix}", f"{','.join(columns)}\n" if form == "csv" else ""
-    path.write_bytes((header + "".join(records)).encode())
+    path = folder / f"rows.{suffix}"
+    header = encode_csv_rows(rng, [], columns, null_text).strip() + b"\n" if form == "csv" else b""
+    path.write_bytes(header + "".join(records).encode())
     return path, records, columns, options
 
 
@@ -304,7 +317,7 @@ def draw_read_options(rng, table, form, null_text):
     if form == "libsvm":
         return options
     prefix = "features." if form == "nested" else ""
-    names = [f"{prefix}{name}" if name != "id" else name for name in table.kinds]
+    names = [f"{prefix}{name.strip()}" if name != "id" else name for name in table.kinds]
     roles = {
         "ignore": rng.choice([(), ("id",), tuple(rng.sample(names, 2))]),
         "categorical": rng.choice([(), (rng.choice(names),), tuple(rng.sample(names, 3))]),

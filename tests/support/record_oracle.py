@@ -48,7 +48,8 @@ class RecordOracle:
     """
 
     def __init__(self, form, options, columns=(), key=None, decides=False, max_features=2**15):
-        self.form, self.options, self.columns, self.key, self.n = form, options, columns, key, None
+        self.form, self.options, self.key, self.n = form, options, key, None
+        self.columns = [name.strip() for name in columns]
         self.decides = decides
         self.nulls = {"", *options.missing}
         self.names, self.label_type, self.max_features = set(), None, max_features
@@ -128,7 +129,7 @@ class RecordOracle:
 
     def _iter_paths(self, value, prefix=""):
         for name, member in value.items():
-            path = f"{prefix}{name}"
+            path = f"{prefix}{name.strip()}"
             roles = {self.options.label, self.key, *self.options.roles}
             if isinstance(member, dict) and path not in roles:
                 yield from self._iter_paths(member, f"{path}.")
@@ -234,7 +235,7 @@ class RecordOracle:
         if not is_whole if kind == "int" else not isinstance(value, str):
             raise RejectedError
         self.label_type = kind
-        return int(float(value)) if kind == "int" else value
+        return int(float(value)) if kind == "int" else value.strip() if is_text else value
 
     def _read_weight(self, value):
         if self._is_null(value):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import gzip
+import io
 import itertools
 import json
 import os
@@ -29,23 +30,27 @@ from random_tables import (
     write_table_file,
 )
 
-from stream_perceptron import LiveModel
+from stream_perceptron import LiveModel, RecordEncoder, SGDPerceptron, Standardizer, save
 from stream_perceptron.checkpoint.encoding import to_json
+from stream_perceptron.errors import SampleError
 from stream_perceptron_cli.main import main
 
 FIRST_PIPE = 900  # the descriptor of every pipe: a run continues a pipe of the same name
 COLUMN_OPTIONS = ("--weight", "--ignore", "--categorical")
 MAX_ROWS = 40  # of a file
-CASE_KINDS = ("together", "together", "one after another", "one after another", "pipe")
-TABLE_FORMATS = ("csv", "csv", "csv", "headerless", "parquet", "arrow", "objects", "lists")
+CASE_KINDS = ("together", "together", "one after another", "one after another", "growing", "pipe")
+TABLE_FORMATS = ("csv", "csv", "csv", "headerless", "parquet", "arrow", "objects")
+MODEL_FORMATS = ("csv", "parquet", "objects")  # that a model from Python continues with
 # Errors of sources that do not fit earlier ones; an unsplit run may raise them later, or never. As
 # long as nothing has been learned, the first row of each run decides about the columns.
 SPLIT_DEPENDENT_ERRORS = (
     "are not those read before",
     "it lacks columns of the model",
     "labels are of type",
-    "to keep in its rows",
+    "to keep ",
     "there is no label column",
+    "is empty in all rows",
+    "no row has ",
     "values without names",
     "no columns to learn from",
     "cannot be in both",
@@ -60,46 +65,52 @@ class Case:
     files: list[Path]
     formats: list[str]
     options: list[str]
-    kind: str  # one of KINDS
+    kind: str  # one of CASE_KINDS
     records: list[bytes] = field(default_factory=list)  # the rows of a pipe, as bytes
     header: bytes = b""
     keeps_rejected: bool = False  # whether rejected rows are written to a file
+    python_model: bytes | None = None  # a model that Python has saved, which runs continue
 
 
-def draw_options(rng, table, formats, kind, null_text):
-    """Return random options that these formats support."""
-    options = ["--seed", str(rng.randrange(3))]
+def format_classes(table):
+    """Return the labels that can be classes as the value of an option."""
+    return ",".join(str(x) for x in table.labels if str(x).strip() == str(x) != "")
+
+
+def draw_options(rng, table, formats, kind, null_text, has_model):
+    """Return random options that these formats support, and that a model from Python allows."""
+    options = [] if has_model else ["--seed", str(rng.randrange(3))]
     options += rng.choice([[], ["--lr", "0.1"], ["--lr", "1"], ["--lr", "0.5:0.4"]])
     if table.delimiter != ",":
         options += ["--delimiter", table.delimiter]
     is_sparse = "libsvm" in formats
-    candidates = [
+    new_model_options = [
         [rng.choice(["--standardize", "--no-standardize"])],
-        ["--classes", ",".join(map(str, table.labels))],
-        ["--scores"],
+        ["--classes", format_classes(table)],
         ["--class-weight", rng.choice(["balanced", f"{table.labels[0]}=3"])],
     ]
+    candidates = [["--scores"], *([] if has_model else new_model_options)]
     if not is_sparse:
-        candidates.append([f"--missing={null_text}"])
-        candidates += [["--categorical", rng.choice(list(table.kinds))]] * 2
+        if not has_model:
+            candidates.append([f"--missing={null_text}"])
+            candidates += [["--categorical", rng.choice(list(table.kinds))]] * 2
+            if len(table.kinds) > 2 and "vectors" not in formats:
+                candidates.append(["--ignore", rng.choice(list(table.kinds))])
         if "w" in table.kinds:
             candidates.append(["--weight", "w"])
-        if len(table.kinds) > 2 and "vectors" not in formats:
-            candidates.append(["--ignore", rng.choice(list(table.kinds))])
         unkept = {"nested", "paths", "lists of numbers", "vectors"}
         if kind != "pipe" and not unkept.intersection(formats):
             passthrough = rng.sample(table.columns, min(2, rng.randrange(1, 3)))
-            candidates += [["--keep", ",".join(passthrough)]] * 2
+            passthrough = [name for name in passthrough if name != "label"] or [table.columns[0]]
+            candidates += [[word for name in passthrough for word in ("--keep", name)]] * 2
     for option_words in candidates:
         column_names = {option_words[1]} if option_words[0] in COLUMN_OPTIONS else set()
         if rng.random() < 0.3 and not column_names.intersection(options):
             options += option_words
     if table.label == "species":
-        options += ["--label", "species"]
-    if rng.random() < 0.3 and formats[0] != "objects":
-        # Columns can be named by their positions in the first source, unless it has keys.
-        positions = {name: str(i + 1) for i, name in enumerate(table.columns)}
-        options = [positions.get(option, option) for option in options]
+        position = table.columns.index("species") + 1
+        can_be_position = formats[0] in ("csv", "parquet", "arrow") and not has_model
+        options += ["--label", rng.choice(["species", str(position)][: 1 + can_be_position])]
     if rng.random() < 0.85:
         options.append("--skip-bad")
     if kind == "together" and rng.random() < 0.3:
@@ -118,14 +129,23 @@ def draw_case(rng: random.Random, folder: Path) -> Case:
         case = draw_pipe_case(rng, table, null_text, damage_rate)
         case.keeps_rejected = keeps_rejected
         return case
-    if rng.random() < 0.2:
+    if kind != "growing" and rng.random() < 0.2:
         case = draw_late_label_case(rng, table, folder, null_text, damage_rate, kind)
         case.keeps_rejected = keeps_rejected
         return case
-    n_files = rng.randrange(1, 4)
-    if rng.random() < 0.6:
+    n_files, n_rows = rng.randrange(1, 4), MAX_ROWS
+    if kind == "together" and rng.random() < 0.1:
+        n_files, n_rows = rng.randrange(15, 41), 4
+    elif kind == "growing":
+        n_files = 1
+    has_model = kind != "growing" and rng.random() < 0.15
+    if has_model:
+        formats = [rng.choice(MODEL_FORMATS) for _ in range(n_files)]
+    elif kind == "growing":
+        formats = [rng.choice(["csv", "csv", "objects", "nested", "libsvm"])]
+    elif rng.random() < 0.6:
         formats = ["headerless"]
-        while formats[0] in ("headerless", "lists"):
+        while formats[0] == "headerless":
             formats = [rng.choice(TABLE_FORMATS) for _ in range(n_files)]
     else:
         formats = [rng.choice(STREAM_FORMATS)] * n_files
@@ -139,14 +159,32 @@ def draw_case(rng: random.Random, folder: Path) -> Case:
         file_columns = columns
         if i and form in ("csv", "objects", "parquet", "arrow"):
             file_columns = rng.sample(columns, len(columns))
-        rows = [table.row() for _ in range(rng.randrange(1, MAX_ROWS))]
+        rows = [table.row() for _ in range(rng.randrange(1, n_rows))]
         write_table_file(path, form, rows, file_columns, table, null_text, damage_rate)
         if rng.random() < 0.05 and form in ("csv", "objects"):
             make_rows_unusable(path)
         files.append(path)
-    case = Case(files, formats, draw_options(rng, table, formats, kind, null_text), kind)
-    case.keeps_rejected = keeps_rejected
+    options = draw_options(rng, table, formats, kind, null_text, has_model)
+    case = Case(files, formats, options, kind, keeps_rejected=keeps_rejected)
+    if has_model:
+        case.python_model = save_python_model(rng, table)
     return case
+
+
+def save_python_model(rng, table) -> bytes:
+    """Return the file of a model that Python has created, and perhaps trained on a few rows."""
+    scaler = rng.choice([None, Standardizer()])
+    encoder, perceptron = RecordEncoder(ignore=table.label, vectors=False), SGDPerceptron(seed=1)
+    pipeline = encoder | scaler | perceptron if scaler else encoder | perceptron
+    for _ in range(rng.choice([0, 5])):
+        x = table.row()
+        y = x.pop(table.label)
+        with suppress(SampleError):  # a number may be out of range
+            if y not in (None, ""):
+                pipeline.learn_one(x, y)
+    file = io.BytesIO()
+    save(pipeline, file)
+    return file.getvalue()
 
 
 def draw_late_label_case(rng, table, folder, null_text, damage_rate, kind) -> Case:
@@ -173,7 +211,7 @@ def draw_late_label_case(rng, table, folder, null_text, damage_rate, kind) -> Ca
     options = ["--join", "id", "--label", table.label]
     options += rng.choice([[], ["--lr", "0.1"], ["--lr", "0.5:0.4"]])
     candidates = [
-        ["--classes", ",".join(map(str, table.labels))],
+        ["--classes", format_classes(table)],
         ["--max-pending", str(rng.randrange(1, 50))],
         ["--class-weight", rng.choice(["balanced", f"{table.labels[0]}=3"])],
         [f"--missing={null_text}"],
@@ -216,7 +254,7 @@ def draw_pipe_case(rng, table, null_text, damage_rate):
             found = repr({name: cells.get(name) for name in position})
         records.append(line.encode() + b"\n")
     header = ",".join(columns).encode() + b"\n" if form == "csv" else b""
-    options = draw_options(rng, table, [form], "pipe", null_text)
+    options = draw_options(rng, table, [form], "pipe", null_text, has_model=False)
     options += ["--position", "p,o"]
     return Case([], [form], options, "pipe", records, header)
 
@@ -245,6 +283,8 @@ class Learner:
         self.case = case
         self.model, self.predictions = folder / "model.npz", folder / "predictions.jsonl"
         self.rejected = folder / "rejected.jsonl"
+        if case.python_model is not None:
+            self.model.write_bytes(case.python_model)
         self._patch = monkeypatch
         self.code, self.error = 0, ""
         self.commands: list[str] = []  # as typed in a shell
@@ -274,8 +314,9 @@ class Learner:
         if result.exception is not None and not isinstance(result.exception, SystemExit):
             raise result.exception
         errors = [line for line in result.stderr.splitlines() if line.startswith("Error")]
-        # Each run names the first rejected row of its own rows.
+        # Each run counts its own rows, and names the first rejected one of them.
         error = errors[-1].partition("; the first error: ")[0] if errors else ""
+        error = re.sub(r"among [\d,]+ rows", "among its rows", error)
         self.code, self.error = result.exit_code, re.sub(r"/dev/fd/\d+", "pipe", error)
 
     def feed(self, records, *extra_args, is_slow=False, **how):
@@ -344,6 +385,29 @@ def learn_in_pieces(rng: random.Random, learner: Learner, sources: list[Path], n
     return n_splits
 
 
+def learn_growing(rng: random.Random, learner: Learner, path: Path, n_rows: int) -> int:
+    """Learn a text file that grows line by line from run to run; return the number of splits."""
+    content, n_splits = path.read_bytes(), 0
+    ends = [match.end() for match in re.finditer(b"\n", content)]
+    for end in sorted(rng.sample(ends[1:], min(len(ends[1:]), rng.randrange(1, 5)))):
+        path.write_bytes(content[:end])  # the same file, as it keeps its inode
+        n_splits += 1 + learn_in_pieces(rng, learner, [path], n_rows)
+    path.write_bytes(content)
+    learner.run([path])
+    return n_splits
+
+
+def add_links(rng: random.Random, files: list[Path]) -> list[Path]:
+    """Return files and other names of some of them, later in the list."""
+    names = list(files)
+    for i, path in enumerate(files):
+        link = path.with_name(f"link{i}{path.suffix}")
+        if rng.random() < 0.1:
+            rng.choice([link.symlink_to, link.hardlink_to])(path)
+            names.insert(rng.randint(names.index(path) + 1, len(names)), link)
+    return names
+
+
 def feed_in_pieces(rng: random.Random, learner: Learner) -> int:
     """Learn a pipe in several runs, each of which may begin with redelivered rows."""
     records, n_splits = learner.case.records, 0
@@ -363,11 +427,9 @@ def feed_in_pieces(rng: random.Random, learner: Learner) -> int:
     return n_splits
 
 
-def read_rejected_rows(learner):
-    """Return the file of rejected rows, with a fixed name for the pipe."""
-    if not learner.rejected.exists():
-        return ""
-    return re.sub(r"/dev/fd/\d+", "pipe", learner.rejected.read_text())
+def read_lines(path):
+    """Return the text of an output, with a fixed name for the pipe; "" if it does not exist."""
+    return re.sub(r"/dev/fd/\d+", "pipe", path.read_text()) if path.exists() else ""
 
 
 def load_results(learner: Learner):
@@ -379,6 +441,8 @@ def load_results(learner: Learner):
     if learner.case.kind == "pipe":  # the file descriptor of a pipe varies
         for entry in entries:
             entry["files"] = []
+    elif learner.case.kind == "growing":
+        entries = []  # each run has learned another part of the file
     return {
         "model": capture_state(live.model),
         "progress": json.dumps(to_json(live.progress)),
@@ -427,7 +491,9 @@ def compare_runs(rng, case, whole, split) -> tuple[Case, int, bool]:
             return case, 0, False
         n_rows = whole.rows()
         if case.kind == "together":
-            n_splits = learn_in_pieces(rng, split, case.files, n_rows)
+            n_splits = learn_in_pieces(rng, split, add_links(rng, case.files), n_rows)
+        elif case.kind == "growing":
+            n_splits = learn_growing(rng, split, case.files[0], n_rows)
         else:
             n_splits = 0
             for path in case.files:
@@ -449,8 +515,8 @@ def compare_runs(rng, case, whole, split) -> tuple[Case, int, bool]:
     whole_results, split_results = load_results(whole), load_results(split)
     for key in whole_results.keys() | split_results.keys():
         assert whole_results.get(key) == split_results.get(key), key
-    assert whole.predictions.read_bytes() == split.predictions.read_bytes()
-    assert read_rejected_rows(whole) == read_rejected_rows(split)
+    assert read_lines(whole.predictions) == read_lines(split.predictions)
+    assert read_lines(whole.rejected) == read_lines(split.rejected)
     for learner in (whole, split):
         require_verified(learner)
     return case, n_splits, bool(whole_results)
@@ -466,4 +532,5 @@ def require_verified(learner: Learner) -> None:
         learned = {position.name for entry in entries for position in entry.files}
         sources = [path for path in sources if str(path) in learned]
     result = CliRunner().invoke(main, ["verify", str(learner.model), *map(str, sources)])
-    assert result.exit_code == 0, result.output
+    is_trained_in_python = learner.case.python_model and "trained in Python" in result.output
+    assert result.exit_code == 0 or is_trained_in_python, result.output

@@ -655,6 +655,17 @@ static void drop_new_features(Reader *r) {
     r->n = n;
 }
 
+/* Drop zeros that were kept until the record decided whether rows are lists. */
+static void drop_zeros(Reader *r) {
+    ptrdiff_t n = r->starts[r->n_rows];
+    for (ptrdiff_t k = n; k < r->n; k++) {
+        r->feature_ids[n] = r->feature_ids[k];
+        r->values[n] = r->values[k];
+        n += r->values[k] != 0.0;
+    }
+    r->n = n;
+}
+
 /* What becomes of a record that was scanned, and of one that has ended. */
 enum { FAILED, SKIPPED, POSTPONED, UNUSABLE, USABLE, ENDED };
 
@@ -695,6 +706,7 @@ static int end_record(Reader *r, int is_usable, ptrdiff_t begin, ptrdiff_t end) 
         if (decides_list) {
             r->seeks_list = 0;
             r->keeps_zeros = r->wants_zeros;
+            if (!r->keeps_zeros) drop_zeros(r);
         }
     } else if (is_learnable || !r->learns) {
         end_unlearned(r);

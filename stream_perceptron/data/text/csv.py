@@ -59,8 +59,8 @@ class CsvFormat(LineFormat):
 
     Examples
     --------
-    >>> CsvFormat("a; b").header, CsvFormat("1;2").header, CsvFormat("0;1;label").header
-    (['a', 'b'], None, ['0', '1', 'label'])
+    >>> CsvFormat("a; b").header, CsvFormat("1;2").header, CsvFormat("2019;2020;label").header
+    (['a', 'b'], None, ['2019', '2020', 'label'])
 
     """
 
@@ -91,13 +91,16 @@ class CsvFormat(LineFormat):
         self.delimiter, self.decimal = map(str.encode, self._dialect)
         fields = self._dialect.split(record)  # quoting errors are tolerated
         fields = [self._dialect.replace_decimal_comma(field).strip() for field in fields]
-        # A header may have numbers or dates if it names a label: pandas names columns 0, 1, 2, ...
+        # A header that names a label may have dates, years or other whole numbers; but y may be a
+        # label itself, unless the columns are those of pandas: 0, 1, 2 and so on.
         numbers = [field for field in fields if spells_number(field)]
         others = [f for f in fields if f and not is_number_or_bool(f) and not is_date(f)]
-        names_label = any(field.lower() in LABEL_NAMES for field in others)
+        labels = {*LABEL_NAMES}.intersection(field.lower() for field in others)
         counts = [[str(i) for i in range(start, start + len(numbers))] for start in (0, 1)]
+        are_years = labels != {"y"} and len({*numbers}) == sum(map(str.isdecimal, numbers))
         has_only_names = len(others) == len([*filter(None, fields)])
-        self.has_header = has_only_names or (names_label and numbers in [[], *counts])
+        names_label = labels and (are_years or numbers in [[], *counts])
+        self.has_header = has_only_names or bool(names_label)
         self.header = fields if self.has_header else None
         self.n_header_lines = max(1, n_lines) if self.has_header else 0
         self._n_fields = len(fields)
