@@ -90,7 +90,7 @@ def tables() -> str:
 def real_tables() -> str:
     """Progressive accuracy on tables of strings; ours has no options but --label."""
     write_tables()
-    rows = []
+    rows, shares = [], []
     for real in REAL_TABLES:
         figures = measure_ours_unaided(real)
         samples = list(real.read())
@@ -104,9 +104,12 @@ def real_tables() -> str:
             measure_river_model(scaled, one_vs_rest), measure_river_model(scaled, softmax),
             measure_sklearn(scaled, labels), measure_vw_encoded(real, samples, labels),
         ]  # fmt: skip
+        shares.append(cells)
         shown = [f"{cell:.1%}" for cell in cells]
         name, kappa = real.file.partition(".")[0], format_kappa(figures["cohen_kappa"])
         rows.append([name, f"{len(samples):,}", *shown[:2], kappa, *shown[2:]])
+    means = [f"{mean:.1%}" for mean in np.mean(shares, axis=0)]
+    rows.append(["mean", "", *means[:2], "", *means[2:]])
     header = ["table", "labeled rows", "majority class", "ours", "kappa", "River, one-vs-rest",
               "River, softmax", "scikit-learn", "vw"]  # fmt: skip
     return table(header, rows)
