@@ -225,14 +225,16 @@ def make_format_option(is_rare: bool = False) -> Callable[[F], F]:
     )  # fmt: skip
 
 
-def make_column_options(hides_rare: bool = True, is_trained: bool = False) -> Callable[[F], F]:
+def make_column_options(
+    hides_rare: bool = True, has_trained_model: bool = False
+) -> Callable[[F], F]:
     """Return the options that say what the columns of sources mean, to learn or to predict them."""
     label = "the column named label, class, target or y"
     return combine_options(
         input_option(
             "--label", metavar="NAME|N",
             help="Label column: a name, or a position (-1 is the last). Default: "
-            f"{_AS_TRAINED if is_trained else label}.",
+            f"{_AS_TRAINED if has_trained_model else label}.",
         ),
         make_names_option("--ignore", "Columns to ignore."),
         input_option(
@@ -241,12 +243,14 @@ def make_column_options(hides_rare: bool = True, is_trained: bool = False) -> Ca
         make_names_option(
             "--missing", metavar="STRINGS", is_rare=hides_rare,
             help="Strings that stand for a missing value, such as NA,?. Empty cells are always "
-            f"missing.{f' Default: {_AS_TRAINED}.' if is_trained else ''}",
+            f"missing.{f' Default: {_AS_TRAINED}.' if has_trained_model else ''}",
         ),
     )  # fmt: skip
 
 
-def make_reading_options(hides_rare: bool = True, is_trained: bool = False) -> Callable[[F], F]:
+def make_reading_options(
+    hides_rare: bool = True, has_trained_model: bool = False
+) -> Callable[[F], F]:
     """Return the options of commands that read samples, from stdin by default."""
     delimiter = "the most frequent of comma, tab, semicolon and |"
     decimal = "a comma where semicolons delimit the cells, otherwise a point"
@@ -255,24 +259,24 @@ def make_reading_options(hides_rare: bool = True, is_trained: bool = False) -> C
             "sources", metavar="[SOURCE]...", nargs=-1, type=SOURCE,
             callback=lambda ctx, parameter, value: value or ("-",),
         ),
-        make_column_options(hides_rare, is_trained),
+        make_column_options(hides_rare, has_trained_model),
         input_option(
             "--delimiter", metavar="C", type=ParsedType("character", _parse_delimiter),
             is_rare=hides_rare,
             help="CSV delimiter: a character, or the word tab or space. Default: "
-            f"{_AS_TRAINED if is_trained else delimiter}.",
+            f"{_AS_TRAINED if has_trained_model else delimiter}.",
         ),
         input_option(
             "--decimal", metavar=".|,", type=click.Choice([".", ","]), is_rare=hides_rare,
             help="Decimal separator of numbers in CSV. Default: "
-            f"{_AS_TRAINED if is_trained else decimal}.",
+            f"{_AS_TRAINED if has_trained_model else decimal}.",
         ),
         make_format_option(hides_rare),
     )  # fmt: skip
 
 
 # Options for reading samples for a saved model.
-reading_options = make_reading_options(hides_rare=False, is_trained=True)
+reading_options = make_reading_options(hides_rare=False, has_trained_model=True)
 
 # The options for models that learn from whole files.
 common_training_options = combine_options(

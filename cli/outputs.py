@@ -30,7 +30,7 @@ class SavedSizes:
     folder: Path  # the folder of the checkpoint
     sizes: dict[str, int]  # keyed by the file's path relative to the folder
 
-    def find_path(self, path: str) -> str:
+    def make_relative(self, path: str) -> str:
         """Return the path of a file relative to the folder."""
         return os.path.relpath(os.path.realpath(path), os.path.realpath(self.folder))
 
@@ -130,7 +130,7 @@ class OutputFile(Output):
         from stream_perceptron import CheckpointError
         from stream_perceptron.data.notices import build_warning
 
-        relative = saved.find_path(path)
+        relative = saved.make_relative(path)
         self.is_new, saved_size = relative not in saved.sizes, saved.sizes.get(relative, 0)
         size = os.path.getsize(path) if os.path.exists(path) else 0
         if self.is_new and size:
@@ -161,7 +161,7 @@ class OutputFile(Output):
         except OSError as error:
             error.filename = self._name
             raise
-        saved.sizes[saved.find_path(self._name)] = os.fstat(self._descriptor).st_size
+        saved.sizes[saved.make_relative(self._name)] = os.fstat(self._descriptor).st_size
 
 
 def open_output(

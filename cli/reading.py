@@ -65,7 +65,7 @@ def _report_problems(
 
     n_rows = n_values = 0
     # Close the generator before Python exits, to stop its prefetch thread.
-    with suggest_skip_bad(), closing(results):
+    with add_skip_bad_to_errors(), closing(results):
         for result in results:
             for notice in result.batch.notices:
                 if notice.code == UNKNOWN_COLUMNS:
@@ -101,7 +101,7 @@ def describe_lost_bytes(source: Source, has_model: bool = True) -> str | None:
 
 
 @contextmanager
-def suggest_skip_bad() -> Iterator[None]:
+def add_skip_bad_to_errors() -> Iterator[None]:
     """Add a hint about --skip-bad to an error about a rejected row."""
     from stream_perceptron import ModelSizeError, SampleError
 

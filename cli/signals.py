@@ -35,14 +35,14 @@ class InterruptedWaitError(Exception):
 class Signals:
     """Records the first signal inside a `with` block; the signal also interrupts reading.
 
-    Another SIGINT ends the process at once. With `saves`, that SIGINT only prints that a save is
+    Another SIGINT ends the process at once. With `saves_model`, it only prints that a save is
     under way, and the next one ends the process. If SIGHUP is already ignored, as under nohup, it
     stays ignored.
     """
 
-    def __init__(self, saves: bool = False) -> None:
+    def __init__(self, saves_model: bool = False) -> None:
         self.caught: int | None = None
-        self._warns_before_exit, self._prints_json = saves, prints_json()
+        self._warns_before_exit, self._prints_json = saves_model, prints_json()
         hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
         self._numbers = _NUMBERS if hangs_up else _NUMBERS[:2]
 
@@ -143,7 +143,7 @@ class Signals:
         raise value
 
     def _handle_signal(self, number: int, frame: FrameType | None) -> None:
-        """Record the first signal; on a further Ctrl-C, exit, but with `saves` warn once first."""
+        """Record the first signal; on a further Ctrl-C, exit, perhaps after one warning."""
         if self.caught is not None and number == signal.SIGINT:
             if not self._warns_before_exit:
                 os._exit(128 + number)
@@ -157,9 +157,9 @@ class Signals:
 
 
 @contextmanager
-def exit_on_signal(saves: bool = False, is_quiet: bool = False) -> Iterator[Signals]:
+def exit_on_signal(saves_model: bool = False, is_quiet: bool = False) -> Iterator[Signals]:
     """Yield `Signals`; after the first signal, the command ends with the signal's exit code."""
-    with Signals(saves) as signals:
+    with Signals(saves_model) as signals:
         try:
             yield signals
         except InterruptedWaitError:

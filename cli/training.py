@@ -45,11 +45,11 @@ from .lines import RejectedRowFormatter, make_formatter
 from .outputs import Output, SavedSizes, open_output
 from .progress import Printer
 from .reading import (
+    add_skip_bad_to_errors,
     announce_terminal_input,
     describe_lost_bytes,
     iter_sources,
     make_read_options,
-    suggest_skip_bad,
 )
 from .rejections import Rejections
 from .signals import Signals, exit_on_signal
@@ -263,7 +263,7 @@ class TrainingRun:
         """Learn all rows, and finish; after an error, report and save what was learned before."""
         try:
             # Closing the generator stops its prefetch thread before Python exits.
-            with suggest_skip_bad(), closing(self.results()) as results:
+            with add_skip_bad_to_errors(), closing(self.results()) as results:
                 for result in results:
                     self.rejections.add(result.rejected)
                     self._check_labels(_MIN_CHECKED_LABELS)

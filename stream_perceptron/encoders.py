@@ -50,13 +50,13 @@ def encode_string(name: str, text: str) -> dict[str, float]:
     return dict(_text.encode_string(name, text))
 
 
-def format_value(value: str | float | bool | Decimal) -> str:
+def format_category(value: str | float | bool | Decimal) -> str:
     """Return the shortest string that represents a value, for the name of its category.
 
     Examples
     --------
     >>> values = 200, 200.0, Decimal("1.50"), True, "007", " 1.0"
-    >>> [format_value(value) for value in values]
+    >>> [format_category(value) for value in values]
     ['200', '200', '1.5', 'true', '007', '1.0']
 
     """
@@ -324,7 +324,7 @@ def _to_list(value: Any) -> Any:
 
 def _format_category(value: str | float | bool | Decimal | dt.date) -> str:
     """Return the name of a value as a category."""
-    return format_time(value) if isinstance(value, dt.date) else format_value(value)
+    return format_time(value) if isinstance(value, dt.date) else format_category(value)
 
 
 def format_time(value: dt.date) -> str:

@@ -116,9 +116,10 @@ def describe_ignored_list(column: str) -> str:
     return f"{column!r} is a list that has no features: it is ignored"
 
 
-def describe_full_column(column: str, n: int) -> str:
+def describe_full_column(column: str, max_features: int) -> str:
     """Return a notice on a column whose strings have added as many features as they may."""
-    return f"{column!r} has more than {n:,} different strings or words: new ones are ignored"
+    start = f"{column!r} has more than {max_features:,}"
+    return f"{start} different strings or words: new ones are ignored"
 
 
 def build_unused_columns_warning(names: Sequence[str], key: str) -> Notice:

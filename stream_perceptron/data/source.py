@@ -144,8 +144,8 @@ class Batches(Iterator[Batch | None]):
         names, labels, kept = columns.features.names, columns.labels.names, columns.kept
         added_features = added_labels = NOTHING_ADDED
         if columns.learns:
-            added_features = _build_added(records.feature_rows, names)
-            added_labels = _build_added(records.label_rows, labels)
+            added_features = _build_added_names(records.feature_rows, names)
+            added_labels = _build_added_names(records.label_rows, labels)
         batch = Batch(
             names, records.starts, records.feature_ids, records.values, records.labels,
             records.weights, records.status, added_features, added_labels,
@@ -233,7 +233,7 @@ class Batches(Iterator[Batch | None]):
         yield build_warning(text + hint) if hint else Notice(text)
 
 
-def _build_added(rows: list[int], names: Sequence[Hashable]) -> AddedNames:
+def _build_added_names(rows: list[int], names: Sequence[Hashable]) -> AddedNames:
     """Return the last names, given the row that has added each of them."""
     return AddedNames(np.array(rows, np.intp), names[len(names) - len(rows) :])
 

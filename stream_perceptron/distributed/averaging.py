@@ -126,46 +126,46 @@ def _count_labels(network: Network) -> Counter[Hashable]:
     return Counter(dict(zip(network.label_names, network.class_counts.tolist(), strict=True)))
 
 
-def _average_weights(united: Network, base: Network, networks: Sequence[Network]) -> None:
-    """Set the weights of `united` to the mean over all networks, and its counts to the totals."""
-    total = np.zeros((len(united.label_names), 1 + len(united.feature_names)))
+def _average_weights(merged: Network, base: Network, networks: Sequence[Network]) -> None:
+    """Set the weights of `merged` to the mean over all networks, and its counts to the totals."""
+    total = np.zeros((len(merged.label_names), 1 + len(merged.feature_names)))
     n_seen, n_updates, last_error = base.n_seen, base.n_updates, base.last_error
     for network in networks:
-        total += _align_weights(network, united)
+        total += _align_weights(network, merged)
         if network.n_seen > base.n_seen:
             last_error = network.last_error
         n_seen += network.n_seen - base.n_seen
         n_updates += network.n_updates - base.n_updates
     total /= len(networks)
-    united.store.current.biases[:], united.store.current.weights[:] = total[:, 0], total[:, 1:]
-    before = _align_update_counts(base, united)
-    added = [_align_update_counts(network, united) - before for network in networks]
-    united.store.current.update_counts[:] = before + sum(added)
-    united.counters.counts[:] = n_seen, n_updates
-    united.counters.last_error[0] = last_error
+    merged.store.current.biases[:], merged.store.current.weights[:] = total[:, 0], total[:, 1:]
+    before = _align_update_counts(base, merged)
+    added = [_align_update_counts(network, merged) - before for network in networks]
+    merged.store.current.update_counts[:] = before + sum(added)
+    merged.counters.counts[:] = n_seen, n_updates
+    merged.counters.last_error[0] = last_error
 
 
-def _align_update_counts(network: Network, united: Network) -> Floats:
-    """Return a network's update counts for the bias and the features of `united`, (1 + d,)."""
-    counts = np.zeros(1 + len(united.feature_names))
+def _align_update_counts(network: Network, merged: Network) -> Floats:
+    """Return a network's update counts for the bias and the features of `merged`, (1 + d,)."""
+    counts = np.zeros(1 + len(merged.feature_names))
     names = tuple(network.feature_names)
-    ids = np.array([0, *(1 + united.features.find_ids(names))])
+    ids = np.array([0, *(1 + merged.features.find_ids(names))])
     counts[ids] = network.store.current.update_counts[: 1 + len(names)]
     return counts
 
 
-def _merge_statistics(united: Network, base: Network, networks: Sequence[Network]) -> None:
-    """Set the united scaler's statistics: the base's, merged with those of all new samples."""
-    scaler = united.scaler
+def _merge_statistics(merged: Network, base: Network, networks: Sequence[Network]) -> None:
+    """Set the merged scaler's statistics: the base's, merged with those of all new samples."""
+    scaler = merged.scaler
     assert scaler is not None
-    d = len(united.feature_names)
-    before = _align_statistics(base, united)
+    d = len(merged.feature_names)
+    before = _align_statistics(base, merged)
     if len(networks) == 1:
-        total = _align_statistics(networks[0], united)
+        total = _align_statistics(networks[0], merged)
     else:
         total = before
         for network in networks:
-            new = scaler.subtract_statistics(before, _align_statistics(network, united))
+            new = scaler.subtract_statistics(before, _align_statistics(network, merged))
             total = scaler.merge_statistics(total, new)
     if not np.isfinite(total).all():
         raise CheckpointError(
@@ -174,13 +174,13 @@ def _merge_statistics(united: Network, base: Network, networks: Sequence[Network
     scaler.statistics[:, :d] = total
 
 
-def _align_statistics(network: Network, united: Network) -> Floats:
-    """Return the statistics of a network's scaler for all features of `united`, shape (4, d)."""
+def _align_statistics(network: Network, merged: Network) -> Floats:
+    """Return the statistics of a network's scaler for all features of `merged`, shape (4, d)."""
     assert network.scaler is not None
-    assert united.scaler is not None
+    assert merged.scaler is not None
     names = tuple(network.feature_names)
-    statistics = united.scaler.statistics[:, : len(united.feature_names)].copy()
-    feature_ids = united.features.find_ids(names)
+    statistics = merged.scaler.statistics[:, : len(merged.feature_names)].copy()
+    feature_ids = merged.features.find_ids(names)
     statistics[:, feature_ids] = network.scaler.statistics[:, : len(names)]
     return statistics
 
@@ -214,15 +214,15 @@ def _require_descendant(base: SGDPerceptron, model: SGDPerceptron) -> None:
         )
 
 
-def _align_weights(network: Network, united: Network) -> Array:
-    """Return a network's biases and weights (k, 1 + d) for all labels and features of `united`.
+def _align_weights(network: Network, merged: Network) -> Array:
+    """Return a network's biases and weights (k, 1 + d) for all labels and features of `merged`.
 
-    Each is the initial weight in `united` plus the network's change to its own initial weight.
+    Each is the initial weight in `merged` plus the network's change to its own initial weight.
     """
     own = np.column_stack([network.store.current.biases, network.store.current.weights])
-    own_initial, weights = _compute_initial_weights(network), _compute_initial_weights(united)
-    label_ids = united.labels.find_ids(tuple(network.label_names))
-    feature_ids = united.features.find_ids(tuple(network.feature_names))
+    own_initial, weights = _compute_initial_weights(network), _compute_initial_weights(merged)
+    label_ids = merged.labels.find_ids(tuple(network.label_names))
+    feature_ids = merged.features.find_ids(tuple(network.feature_names))
     common = np.ix_(label_ids, np.concatenate([[0], feature_ids + 1]))
     initial = weights[common]
     # Where the two initial weights are equal, the network's own weights are the exact sum.

@@ -209,7 +209,7 @@ def scale_lr(lr: LearningRate, factor: int) -> Any:
     """Multiply a learning rate, or the end of one that falls, by the number of shards."""
     if isinstance(lr, FallingRate):
         # At a multiple of the start, digits overshoot so far that the model never recovers.
-        return lr.raise_end(factor)
+        return lr.multiply_end(factor)
     if isinstance(lr, float | int):
         return min(lr * factor, sys.float_info.max)  # a learning rate must be finite
     return SimpleNamespace(get=lambda t: float(lr.get(t)) * factor)

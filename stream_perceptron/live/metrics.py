@@ -71,7 +71,7 @@ def merge_max_abs_values(one: dict[str, float], other: dict[str, float]) -> dict
     return {name: max(one[name], other[name]) for name in sorted(one.keys() & other.keys())}
 
 
-def _find_counters(
+def _find_row_counters(
     last: dict[str, tuple[float, ...]] | None, x: Mapping[Hashable, float], row: int
 ) -> dict[str, tuple[float, ...]]:
     """Return the counters that go on in a probed sample; {} if it has many features."""
@@ -347,7 +347,7 @@ class Progress:
         self.max_abs_value = max(self.max_abs_value, rows.max_abs())
         for x, row in zip(rows.dicts(), numbers.tolist(), strict=True):
             if self.row_counters is None or self.row_counters:
-                self.row_counters = _find_counters(self.row_counters, x, row)
+                self.row_counters = _find_row_counters(self.row_counters, x, row)
         if self.max_abs_values is None or self.max_abs_values:
             is_small = rows.lengths.max() <= _MAX_PROBED_FEATURES
             new = rows.compute_max_abs_by_name() if is_small else {}

@@ -38,7 +38,7 @@ from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.pending import restore_predictions
 from stream_perceptron.live.starting import create_model, infer_state, list_named_columns
 from stream_perceptron.live.state import LiveState
-from stream_perceptron.live.step_result import StepResult, collect_copied_columns
+from stream_perceptron.live.step_result import StepResult, collect_output_columns
 from stream_perceptron.model.arrays import NamedArrays
 from stream_perceptron.model.results import TrainOptions, TrainResult
 from stream_perceptron.model.rows import REDELIVERED
@@ -455,7 +455,7 @@ class LiveModel:
             batch=done,
             rejected=done.rejections() if done.rejected else [],
             notices=list(batch.notices) if to_learn else [],
-            copied_columns=collect_copied_columns(done, read_options),
+            copied_columns=collect_output_columns(done, read_options),
             stopped=result.stopped,
             failure=failure,
         )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.schema import ReadOptions
-from stream_perceptron.encoders import format_value
+from stream_perceptron.encoders import format_category
 from stream_perceptron.errors import CheckpointError, Reason
 from stream_perceptron.model.arrays import Array, NamedArrays
 from stream_perceptron.model.results import TrainResult
@@ -187,7 +187,7 @@ def _format_id(value: Any) -> Any:
     """Return the ID of a sample as text; None if it is missing."""
     if value is None or value != value or isinstance(value, list | dict):
         return None
-    return format_value(value) or None
+    return format_category(value) or None
 
 
 def _find_rejection_reason(

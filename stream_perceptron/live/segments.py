@@ -224,9 +224,9 @@ def _count_rows_to_learn(batch: Batch, learner: Learner, segment: Segment, count
     return min(sizes)
 
 
-def find_next_report(n_read: int) -> int:
+def find_next_report(n_rows: int) -> int:
     """Return the number of rows at which the next report is due: 1,000, 2,000, 4,000, ..."""
-    return _FIRST_REPORT << (n_read // _FIRST_REPORT).bit_length()
+    return _FIRST_REPORT << (n_rows // _FIRST_REPORT).bit_length()
 
 
 def compute_max_scored_rows(live: LiveModel) -> int:

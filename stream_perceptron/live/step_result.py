@@ -57,7 +57,7 @@ class StepResult:
         return look_up_labels(self.predicted, self.classes)
 
 
-def collect_copied_columns(
+def collect_output_columns(
     batch: Batch, read_options: ReadOptions
 ) -> list[dict[str, object]] | None:
     """Return the position, passthrough and ID columns of the usable rows, by name."""

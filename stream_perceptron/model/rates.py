@@ -70,7 +70,7 @@ class FallingRate:
             n < self.n_falling, np.maximum(self.end, self.start / np.sqrt(1.0 + n / 30.0)), self.end
         )
 
-    def raise_end(self, factor: float) -> FallingRate:
+    def multiply_end(self, factor: float) -> FallingRate:
         """Return a rate with a multiple of the end, which stops the counts where this one does.
 
         The start is raised only if it would be below the end.

@@ -24,7 +24,7 @@ from stream_perceptron.data.arrow.types import (
 from stream_perceptron.data.input.bytes import first_line
 from stream_perceptron.data.meaning.columns import Columns
 from stream_perceptron.data.meaning.roles import CATEGORICAL, IGNORE, LABEL, VECTOR
-from stream_perceptron.encoders import format_value
+from stream_perceptron.encoders import format_category
 from stream_perceptron.errors import Reason, SampleError, SourceError
 from stream_perceptron.model.arrays import Array
 
@@ -93,7 +93,7 @@ def convert_columns(batch: pa.RecordBatch, columns: Columns, where: str) -> Conv
 
 
 @contextmanager
-def _convert_value_errors(where: str, name: str, kind: pa.DataType) -> Iterator[None]:
+def _convert_value_errors(where: str, name: str, data_type: pa.DataType) -> Iterator[None]:
     """Raise a SourceError for values of a column that PyArrow or Python cannot represent."""
     try:
         yield
@@ -101,7 +101,9 @@ def _convert_value_errors(where: str, name: str, kind: pa.DataType) -> Iterator[
         raise
     except _UNREADABLE as error:
         reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else first_line(error)
-        raise SourceError(f"{where}: column {name!r} cannot be read as {kind}: {reason}") from None
+        raise SourceError(
+            f"{where}: column {name!r} cannot be read as {data_type}: {reason}"
+        ) from None
 
 
 class _ListColumn:
@@ -145,14 +147,14 @@ def _format_times(times: pa.Array) -> pa.Array:
 
 def _convert_cells(array: pa.Array, is_exact: bool = False) -> Cells:
     """Return the cells of numbers, strings, lists or bytes; exact numbers become strings."""
-    kind = array.type
-    if types.is_dictionary(kind):
+    data_type = array.type
+    if types.is_dictionary(data_type):
         return _convert_cells(array.dictionary_decode(), is_exact)
-    if types.is_fixed_size_binary(kind):
-        lists = np.arange(len(array) + 1) * kind.byte_width
-        values = _view_buffer(array, 1, np.uint8, array.offset * kind.byte_width)
+    if types.is_fixed_size_binary(data_type):
+        lists = np.arange(len(array) + 1) * data_type.byte_width
+        values = _view_buffer(array, 1, np.uint8, array.offset * data_type.byte_width)
         return Cells(b"B", values, list_begins=lists, is_null_list=_find_nulls(array))
-    if is_list(kind):
+    if is_list(data_type):
         elements, lengths = _flatten_lists(array)
         lists = np.concatenate([[0], np.cumsum(lengths)])
         cells = _convert_cells(elements, is_exact)
@@ -162,14 +164,14 @@ def _convert_cells(array: pa.Array, is_exact: bool = False) -> Cells:
         return cells._replace(list_begins=lists, is_null_list=_find_nulls(array))
     if is_exact:
         return _format_numbers(array)
-    if is_text(kind):
-        texts = array.cast(pa.string()) if types.is_string_view(kind) else array
-        integer = np.int64 if types.is_large_string(kind) else np.int32
+    if is_text(data_type):
+        texts = array.cast(pa.string()) if types.is_string_view(data_type) else array
+        integer = np.int64 if types.is_large_string(data_type) else np.int32
         bounds = _view_buffer(texts, 1, integer, texts.offset).astype(np.int64, copy=False)
         return Cells(b"s", texts.buffers()[2], bounds[:-1], bounds[1:], _find_nulls(texts))
-    if types.is_boolean(kind) or types.is_decimal(kind):
+    if types.is_boolean(data_type) or types.is_decimal(data_type):
         return _convert_cells(array.cast(pa.float64()))
-    values = _view_buffer(array, 1, kind.to_pandas_dtype(), array.offset)
+    values = _view_buffer(array, 1, data_type.to_pandas_dtype(), array.offset)
     return Cells(b"d", values.astype(np.float64, copy=False), is_null=_find_nulls(array))
 
 
@@ -180,7 +182,7 @@ def _format_numbers(array: pa.Array) -> Cells:
     ids.default_factory = ids.__len__
     rows = np.fromiter(map(ids.__getitem__, values), np.intp, len(values))
     is_null = np.array([x is None or x != x for x in ids], np.uint8)
-    texts = ["" if null else format_value(x) for x, null in zip(ids, is_null, strict=True)]
+    texts = ["" if null else format_category(x) for x, null in zip(ids, is_null, strict=True)]
     bounds = np.cumsum([0, *map(len, texts)])
     data = "".join(texts).encode()
     return Cells(b"n", data, bounds[rows], bounds[rows + 1], is_null[rows])
@@ -220,9 +222,9 @@ def to_numpy(column: pa.Array) -> Array:
     return np.from_dlpack(column)
 
 
-def require_pillow(kind: pa.DataType) -> None:
+def require_pillow(data_type: pa.DataType) -> None:
     """Check that Pillow is installed if columns of this type contain images."""
-    if not is_image(kind):
+    if not is_image(data_type):
         return
     try:
         import PIL  # noqa: F401

@@ -137,10 +137,12 @@ def _require_valid(column: pa.Array) -> None:
         column.view(_to_binary_type(column.type)).validate(full=True)
 
 
-def _to_binary_type(kind: pa.DataType) -> pa.DataType:
+def _to_binary_type(data_type: pa.DataType) -> pa.DataType:
     """Return a type of strings, or of lists of strings, as one of bytes; others are unchanged."""
-    if types.is_string(kind):
+    if types.is_string(data_type):
         return pa.binary()
-    if types.is_large_string(kind):
+    if types.is_large_string(data_type):
         return pa.large_binary()
-    return pa.list_(_to_binary_type(kind.value_type)) if types.is_list(kind) else kind
+    return (
+        pa.list_(_to_binary_type(data_type.value_type)) if types.is_list(data_type) else data_type
+    )

@@ -171,12 +171,12 @@ class ParquetSource(Source):
         return sum(metadata.row_group(g).column(i).num_values for g in groups for i in lists)
 
 
-def _count_leaf_columns(kind: pa.DataType) -> int:
+def _count_leaf_columns(data_type: pa.DataType) -> int:
     """Return the number of leaf columns that Parquet uses for a column of this type."""
-    if isinstance(kind, pa.BaseExtensionType):
-        return _count_leaf_columns(kind.storage_type)
-    if types.is_struct(kind):
-        return sum(_count_leaf_columns(field.type) for field in kind)
-    if types.is_map(kind):
-        return _count_leaf_columns(kind.key_type) + _count_leaf_columns(kind.item_type)
-    return _count_leaf_columns(kind.value_type) if is_list(kind) else 1
+    if isinstance(data_type, pa.BaseExtensionType):
+        return _count_leaf_columns(data_type.storage_type)
+    if types.is_struct(data_type):
+        return sum(_count_leaf_columns(field.type) for field in data_type)
+    if types.is_map(data_type):
+        return _count_leaf_columns(data_type.key_type) + _count_leaf_columns(data_type.item_type)
+    return _count_leaf_columns(data_type.value_type) if is_list(data_type) else 1

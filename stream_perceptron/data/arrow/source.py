@@ -109,7 +109,7 @@ def read_rows(
                 is_rejected[list(converted.errors)] = 1
             end = min(start + batches.max_rows, rows.num_rows)
             columns.kept.first_row = start
-            records = columns.read(
+            records = columns.read_block(
                 columns.reader.read_arrow, converted.columns, start, end, is_rejected,
                 converted.errors,
             )  # fmt: skip

@@ -52,7 +52,7 @@ def reject_cell(
     if code == compiled.INVALID_NAME:
         layout.format.decode_name(content)
     elif code == compiled.INVALID_STRING:
-        with name_column(layout, name):
+        with add_column_to_errors(layout, name):
             layout.format.decode(_TEXT, content)
     elif code == compiled.INVALID_LABEL:
         raise SampleError(f"label {name!r} is not a number, a string or a bool")
@@ -74,7 +74,7 @@ def reject_cell(
 
 
 @contextmanager
-def name_column(layout: Layout, name: str | None) -> Iterator[None]:
+def add_column_to_errors(layout: Layout, name: str | None) -> Iterator[None]:
     """Raise a SampleError that names the column if a source of columns has invalid UTF-8."""
     try:
         yield

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from stream_perceptron.data.layout import Layout, compiled
-from stream_perceptron.data.meaning.cells import name_column, reject_cell
+from stream_perceptron.data.meaning.cells import add_column_to_errors, reject_cell
 from stream_perceptron.data.meaning.features import Features
 from stream_perceptron.data.meaning.kept_cells import KeptCells
 from stream_perceptron.data.meaning.labels import Labels
@@ -64,7 +64,7 @@ class Columns:
         """The layout of the source."""
         return self.lists.layout
 
-    def read(self, read: Callable[..., Any], *arguments: Any) -> Any:
+    def read_block(self, read: Callable[..., Any], *arguments: Any) -> Any:
         """Read a block by a method of `reader`; return its records."""
         self.kept.clear()
         records = read(*arguments)
@@ -112,7 +112,7 @@ class Columns:
 
     def ask_label(self, kind: int, content: bytes) -> int:
         """Return the number of a label, which is new if it is the number of labels so far."""
-        with name_column(self.layout, self.roles.label):
+        with add_column_to_errors(self.layout, self.roles.label):
             value = self.layout.format.decode_label(kind, content)
         label_id = self.labels.find_id(value, self.reader.max_features_before)
         self._limit_features()

@@ -166,7 +166,9 @@ class TextSource(Source):
             while begin < len(data):
                 batches.before_read()
                 columns, start = batches.columns, begin
-                records = columns.read(columns.reader.read, data, start, batches.max_rows, is_last)
+                records = columns.read_block(
+                    columns.reader.read, data, start, batches.max_rows, is_last
+                )
                 begin = records.end
                 n_bytes = min(position.offset + begin, position.end)
                 position.n_record_bytes = position.header_size + n_bytes
