@@ -157,7 +157,7 @@ def resolve_columns(
         resolved = replace(resolved, label=label or options.label)
     if to_learn:
         require_one_role(resolved, where)
-    if label is not None:
+    if options.label is not None:
         return resolved
     try:
         return replace(resolved, label=find_default_label(resolved, names))
