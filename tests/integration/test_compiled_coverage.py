@@ -57,7 +57,8 @@ def count_lines(folder):
                        capture_output=True)  # fmt: skip
         for report in folder.glob("*.gcov"):
             lines = report.read_text().splitlines()
-            name = lines[0].rpartition("Source:")[2]
+            # A header is compiled in its own folder, or in that of a module that includes it.
+            name = lines[0].rpartition("Source:")[2].removeprefix("build/")
             if "stream_perceptron/" in name and not name.endswith(".c"):
                 for match in filter(None, map(COUNTED.match, lines)):
                     if name.endswith(".h") or not NO_STATEMENT.match(match["source"]):

@@ -483,6 +483,11 @@ cdef class Reader:
         if not is_read:
             raise MemoryError
 
+    cdef keep_error(self, error):
+        """Keep the error that ends the reading, the first one of the block."""
+        if self.error is None:
+            self.error = error
+
     cdef reject_record(self, error):
         """Reject the current record because of an error."""
         self.reasons.setdefault(self.c.n_rows, describe_error(error))
@@ -517,7 +522,7 @@ cdef int ask_name(CReader* c, ptrdiff_t entry, int is_candidate) noexcept with g
         self.set_column(entry, action, path, c.table.entries[entry].kept)
         return True
     except BaseException as error:
-        self.error = error
+        self.keep_error(error)
     return False
 
 
@@ -531,7 +536,7 @@ cdef int ask_label(CReader* c, int kind, const uint8_t* begin, const uint8_t* en
         self.reject_record(error)
         return True
     except BaseException as error:
-        self.error = error
+        self.keep_error(error)
     return False
 
 
@@ -557,7 +562,7 @@ cdef int reject(CReader* c, int code, ptrdiff_t entry, double number, const uint
         self.reject_record(error)
         return True
     except BaseException as error:
-        self.error = error
+        self.keep_error(error)
     return False
 
 
@@ -577,7 +582,7 @@ cdef int read_kept(CReader* c, int status) noexcept with gil:
         self.reject_record(error)
         return max(status, <int>_REJECTED)
     except BaseException as error:
-        self.error = error
+        self.keep_error(error)
     return -1
 
 
@@ -588,7 +593,7 @@ cdef int set_list(CReader* c, ptrdiff_t entry, int32_t n) noexcept with gil:
         self.columns.set_list(read_spelling(c, c.table.entries[entry].path), n)
         return True
     except BaseException as error:
-        self.error = error
+        self.keep_error(error)
     return False
 
 
@@ -599,5 +604,5 @@ cdef int truncate(CReader* c) noexcept with gil:
         self.columns.truncate(c.n_labels, c.n_found_labels)
         return True
     except BaseException as error:
-        self.error = error
+        self.keep_error(error)
     return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from stream_perceptron import SourceError
-from stream_perceptron.data import ReadOptions, ReadRequest
+from stream_perceptron.data import ReadOptions, ReadRequest, open_source
 from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.meaning.roles import (
     CATEGORICAL,
@@ -92,3 +92,11 @@ def test_a_column_has_one_role_unless_it_is_no_feature_anyway(first, other):
     else:
         with pytest.raises(SourceError, match="f: column 'x' cannot be in both --"):
             require_one_role(options, "f")
+
+
+def test_first_record_that_shows_two_labels_is_reported(tmp_path):
+    """Later ones are read in the same block."""
+    path = tmp_path / "f.jsonl"
+    path.write_text('{"a": 1}\n{"class": "u", "Y": "v"}\n{"target": "u", "label": "v"}\n')
+    with pytest.raises(SourceError, match="'class', 'Y' could each be the label"):
+        list(open_source(str(path)).batches(ReadRequest()))
