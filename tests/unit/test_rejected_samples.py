@@ -196,6 +196,7 @@ def test_samples_without_finite_net_input_cannot_be_predicted():
         ({"lr": 10**400}, "lr is 1000"),
         ({"lr": "fast"}, "lr is 'fast'"),
         ({"epsilon": -1}, "epsilon is -1: choose a finite number greater than or equal to 0"),
+        ({"epsilon": "low"}, "epsilon is 'low': choose a finite number"),
         ({"init_range": math.inf}, "init_range is inf"),
         ({"seed": 1.5}, r"seed is 1.5: choose a whole number from 0 to 2\^64 - 1"),
         ({"seed": 2**64}, f"seed is {2**64}: choose a whole number from 0"),
