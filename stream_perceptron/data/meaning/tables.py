@@ -105,7 +105,12 @@ def find_table_layout(
 
 
 def resolve_columns(
-    options: ReadOptions, names: Sequence[str], where: str, to_learn: bool, has_names: bool = True
+    options: ReadOptions,
+    schema: Schema,
+    names: Sequence[str],
+    where: str,
+    to_learn: bool,
+    has_names: bool = True,
 ) -> ReadOptions:
     """Return the read options with the exact names of columns and of the label column.
 
@@ -157,10 +162,13 @@ def resolve_columns(
         resolved = replace(resolved, label=label or options.label)
     if to_learn:
         require_one_role(resolved, where)
-    if options.label is not None:
+    if label is not None:
         return resolved
+    # A feature of the model is not the label, even if the label is missing.
+    features = {*schema.columns, *schema.later_columns} - {schema.label}
     try:
-        return replace(resolved, label=find_default_label(resolved, names))
+        free = [name for name in names if name not in features]
+        return replace(resolved, label=find_default_label(resolved, free) or options.label)
     except SampleError as error:
         raise SourceError(f"{where}: columns {error}") from None
 
@@ -222,7 +230,7 @@ def name_columns(
 ) -> list[str]:
     """Return names for n unnamed columns, based on their roles and the model's features."""
     placeholders = [f"column {i + 1}" for i in range(n)]
-    options = resolve_columns(read_options, placeholders, where, False, has_names=False)
+    options = resolve_columns(read_options, schema, placeholders, where, False, has_names=False)
     free = [name for name in placeholders if name != options.label and name not in options.roles]
     known = schema.element_names
     names = dict(zip(placeholders, placeholders, strict=True))

@@ -127,7 +127,7 @@ class CsvFormat(LineFormat):
                 names = list(schema.match_columns(self._n_fields))
             except SampleError as error:
                 raise SourceError(f"{where}: row 1: {error}") from None
-            read_options = resolve_columns(options, schema.columns, where, to_learn=False)
+            read_options = resolve_columns(options, schema, schema.columns, where, to_learn=False)
             label = schema.label if schema.label in names else None
             if options.is_label_required:
                 label = find_column(str(options.label), names)
@@ -140,7 +140,7 @@ class CsvFormat(LineFormat):
         )
         require_distinct_names(names, where)
         return names, resolve_columns(
-            options, names, where, request.to_learn, has_names=self.has_header
+            options, schema, names, where, request.to_learn, has_names=self.has_header
         )
 
     def decode(self, kind: int, content: bytes) -> object:

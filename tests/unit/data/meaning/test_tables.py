@@ -69,7 +69,7 @@ def test_table_that_cannot_be_learned_is_refused(arguments, reason):
 
 def test_columns_are_found_in_another_letter_case_and_exact_names_first():
     options = ReadOptions(label="Y", ignore=("A",), categorical=("c",), keep=("ID",))
-    resolved = resolve_columns(options, ["a", "A", " c ", "id", "y"], "f", to_learn=True)
+    resolved = resolve_columns(options, Schema(), ["a", "A", " c ", "id", "y"], "f", to_learn=True)
 
     assert (resolved.label, resolved.ignore) == ("y", ("A",))
     assert (resolved.categorical, resolved.keep) == ((" c ",), ("id",))
@@ -80,21 +80,31 @@ def test_only_the_label_may_be_a_position(label):
     names = ["y", "b"] if label != "2" else ["b", "y"]
     options = ReadOptions(label=label, ignore=("1",))
     with pytest.raises(SourceError, match="there is no column '1' among"):
-        resolve_columns(options, names, "f", to_learn=True)
-    assert resolve_columns(ReadOptions(label=label), names, "f", to_learn=True).label == "y"
+        resolve_columns(options, Schema(), names, "f", to_learn=True)
+    assert (
+        resolve_columns(ReadOptions(label=label), Schema(), names, "f", to_learn=True).label == "y"
+    )
 
 
 def test_rows_to_predict_may_lack_columns_but_not_kept_ones():
     options = ReadOptions(label="y", weight="w", ignore=("i",))
-    resolved = resolve_columns(options, ["a", "class"], "f", to_learn=False)
+    resolved = resolve_columns(options, Schema(), ["a"], "f", to_learn=False)
     assert (resolved.label, resolved.weight, resolved.ignore) == ("y", None, ())
     with pytest.raises(SourceError, match="there is no column 'k' to keep among 'a'"):
-        resolve_columns(ReadOptions(keep=("k",)), ["a"], "f", to_learn=False)
+        resolve_columns(ReadOptions(keep=("k",)), Schema(), ["a"], "f", to_learn=False)
+
+
+@pytest.mark.parametrize("columns", [("a", "kind"), ("class", "kind"), ("a", "class")])
+def test_label_of_another_name_is_found_unless_it_is_a_feature(columns):
+    schema, names = Schema(label="kind", columns=columns), ["a", "class"]
+    for label in ("kind", None):
+        resolved = resolve_columns(ReadOptions(label=label), schema, names, "f", to_learn=False)
+        assert resolved.label == (label if "class" in columns else "class")
 
 
 def test_misspelt_column_is_suggested():
     with pytest.raises(SourceError, match="no label column 'specie' among .*mean 'species'"):
-        resolve_columns(ReadOptions(label="specie"), ["a", "species"], "f", to_learn=True)
+        resolve_columns(ReadOptions(label="specie"), Schema(), ["a", "species"], "f", to_learn=True)
 
 
 def test_default_label_is_the_only_candidate_without_a_role():
@@ -103,7 +113,7 @@ def test_default_label_is_the_only_candidate_without_a_role():
     assert find_default_label(ReadOptions(categorical=("y",)), names) == "Target "
     assert find_default_label(ReadOptions(), ["a"]) is None
     with pytest.raises(SourceError, match="f: columns 'Target ', 'y' could each be the label"):
-        resolve_columns(ReadOptions(), names, "f", to_learn=True)
+        resolve_columns(ReadOptions(), Schema(), names, "f", to_learn=True)
 
 
 def test_names_are_distinct():
