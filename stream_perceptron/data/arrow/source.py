@@ -63,7 +63,7 @@ def find_arrow_layout(columns: pa.Schema, where: str, request: ReadRequest) -> L
         raise SourceError(f"{where}: the name of a column is not UTF-8") from None
     names = columns.names
     require_distinct_names(names, where)
-    options = resolve_columns(request.read_options, request.schema, names, where, request.to_learn)
+    options = resolve_columns(request, names, where, request.to_learn)
     if options.weight is not None and not is_numeric_type(columns.field(options.weight).type):
         kind = columns.field(options.weight).type
         raise SourceError(

@@ -14,7 +14,7 @@ from stream_perceptron.data.naming import (
     suggest_similar_name,
 )
 from stream_perceptron.data.request import ReadRequest
-from stream_perceptron.data.schema import ReadOptions, Schema
+from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.encoders import name_vector_elements
 from stream_perceptron.errors import SampleError, SourceError
 from stream_perceptron.model.vocabulary import find_duplicates
@@ -105,8 +105,7 @@ def find_table_layout(
 
 
 def resolve_columns(
-    options: ReadOptions,
-    schema: Schema,
+    request: ReadRequest,
     names: Sequence[str],
     where: str,
     to_learn: bool,
@@ -124,7 +123,7 @@ def resolve_columns(
         If a column is missing, or several could be the label.
 
     """
-    options = options.join_names(names)
+    options = request.read_options.join_names(names)
     learns_features = to_learn and not (options.has_join and _has_no_features(options, names))
 
     def resolve_column(
@@ -165,10 +164,11 @@ def resolve_columns(
     if label is not None:
         return resolved
     # A feature of the model is not the label, even if the label is missing.
-    features = {*schema.columns, *schema.later_columns} - {schema.label}
+    schema = request.schema
+    known = {*schema.columns, *schema.later_columns, *request.string_columns, *request.names}
     try:
-        free = [name for name in names if name not in features]
-        return replace(resolved, label=find_default_label(resolved, free) or options.label)
+        free = [name for name in names if name not in known - {schema.label}]
+        return replace(resolved, label=find_default_label(resolved, free))
     except SampleError as error:
         raise SourceError(f"{where}: columns {error}") from None
 
@@ -225,12 +225,10 @@ def require_distinct_names(names: Sequence[str], where: str) -> None:
         )
 
 
-def name_columns(
-    read_options: ReadOptions, schema: Schema, n: int, label_position: int, where: str
-) -> list[str]:
+def name_columns(request: ReadRequest, n: int, label_position: int, where: str) -> list[str]:
     """Return names for n unnamed columns, based on their roles and the model's features."""
-    placeholders = [f"column {i + 1}" for i in range(n)]
-    options = resolve_columns(read_options, schema, placeholders, where, False, has_names=False)
+    schema, placeholders = request.schema, [f"column {i + 1}" for i in range(n)]
+    options = resolve_columns(request, placeholders, where, False, has_names=False)
     free = [name for name in placeholders if name != options.label and name not in options.roles]
     known = schema.element_names
     names = dict(zip(placeholders, placeholders, strict=True))

@@ -127,7 +127,7 @@ class CsvFormat(LineFormat):
                 names = list(schema.match_columns(self._n_fields))
             except SampleError as error:
                 raise SourceError(f"{where}: row 1: {error}") from None
-            read_options = resolve_columns(options, schema, schema.columns, where, to_learn=False)
+            read_options = resolve_columns(request, schema.columns, where, to_learn=False)
             label = schema.label if schema.label in names else None
             if options.is_label_required:
                 label = find_column(str(options.label), names)
@@ -135,12 +135,10 @@ class CsvFormat(LineFormat):
             if missing:
                 raise SourceError(f"{where}: there is no column {missing[0]!r} to keep in its rows")
             return names, replace(read_options, label=label)
-        names = self.header or name_columns(
-            options, schema, self._n_fields, self._label_position, where
-        )
+        names = self.header or name_columns(request, self._n_fields, self._label_position, where)
         require_distinct_names(names, where)
         return names, resolve_columns(
-            options, schema, names, where, request.to_learn, has_names=self.has_header
+            request, names, where, request.to_learn, has_names=self.has_header
         )
 
     def decode(self, kind: int, content: bytes) -> object:

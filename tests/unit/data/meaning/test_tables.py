@@ -30,6 +30,14 @@ def find_layout(columns, schema=None, types=None, label="label", to_learn=True, 
     )
 
 
+def resolve(options, names, to_learn):
+    return resolve_columns(ReadRequest(options), names, "f", to_learn)
+
+
+def name(options, schema, n, label_position):
+    return name_columns(ReadRequest(options, schema), n, label_position, "f")
+
+
 LISTS = [
     ({"v": Kind.VECTOR}, ("a", "v", "label"), "v"),
     ({"v": Kind.LIST}, ("a", "v", "label"), None),
@@ -69,7 +77,9 @@ def test_table_that_cannot_be_learned_is_refused(arguments, reason):
 
 def test_columns_are_found_in_another_letter_case_and_exact_names_first():
     options = ReadOptions(label="Y", ignore=("A",), categorical=("c",), keep=("ID",))
-    resolved = resolve_columns(options, Schema(), ["a", "A", " c ", "id", "y"], "f", to_learn=True)
+    resolved = resolve_columns(
+        ReadRequest(options), ["a", "A", " c ", "id", "y"], "f", to_learn=True
+    )
 
     assert (resolved.label, resolved.ignore) == ("y", ("A",))
     assert (resolved.categorical, resolved.keep) == ((" c ",), ("id",))
@@ -80,31 +90,39 @@ def test_only_the_label_may_be_a_position(label):
     names = ["y", "b"] if label != "2" else ["b", "y"]
     options = ReadOptions(label=label, ignore=("1",))
     with pytest.raises(SourceError, match="there is no column '1' among"):
-        resolve_columns(options, Schema(), names, "f", to_learn=True)
-    assert (
-        resolve_columns(ReadOptions(label=label), Schema(), names, "f", to_learn=True).label == "y"
-    )
+        resolve(options, names, True)
+    assert resolve(ReadOptions(label=label), names, True).label == "y"
 
 
 def test_rows_to_predict_may_lack_columns_but_not_kept_ones():
     options = ReadOptions(label="y", weight="w", ignore=("i",))
-    resolved = resolve_columns(options, Schema(), ["a"], "f", to_learn=False)
-    assert (resolved.label, resolved.weight, resolved.ignore) == ("y", None, ())
+    resolved = resolve(options, ["a"], False)
+    assert (resolved.label, resolved.weight, resolved.ignore) == (None, None, ())
     with pytest.raises(SourceError, match="there is no column 'k' to keep among 'a'"):
-        resolve_columns(ReadOptions(keep=("k",)), Schema(), ["a"], "f", to_learn=False)
+        resolve(ReadOptions(keep=("k",)), ["a"], False)
 
 
-@pytest.mark.parametrize("columns", [("a", "kind"), ("class", "kind"), ("a", "class")])
-def test_label_of_another_name_is_found_unless_it_is_a_feature(columns):
-    schema, names = Schema(label="kind", columns=columns), ["a", "class"]
-    for label in ("kind", None):
-        resolved = resolve_columns(ReadOptions(label=label), schema, names, "f", to_learn=False)
-        assert resolved.label == (label if "class" in columns else "class")
+KNOWN = [
+    {},
+    {"schema": Schema(label="kind", columns=("class", "kind"))},
+    {"schema": Schema(label="kind", columns=("a", "kind"), later_columns=("class",))},
+    {"string_columns": {"class": 2}},
+    {"names": ["a", "class"]},
+]
+
+
+@pytest.mark.parametrize("known", KNOWN, ids=str)
+def test_label_of_another_name_is_found_unless_it_is_a_feature(known):
+    request = ReadRequest(ReadOptions(label="kind"), **known)
+    resolved = resolve_columns(request, ["a", "class"], "f", to_learn=False)
+    assert resolved.label == (None if known else "class")
 
 
 def test_misspelt_column_is_suggested():
     with pytest.raises(SourceError, match="no label column 'specie' among .*mean 'species'"):
-        resolve_columns(ReadOptions(label="specie"), Schema(), ["a", "species"], "f", to_learn=True)
+        resolve_columns(
+            ReadRequest(ReadOptions(label="specie")), ["a", "species"], "f", to_learn=True
+        )
 
 
 def test_default_label_is_the_only_candidate_without_a_role():
@@ -113,7 +131,7 @@ def test_default_label_is_the_only_candidate_without_a_role():
     assert find_default_label(ReadOptions(categorical=("y",)), names) == "Target "
     assert find_default_label(ReadOptions(), ["a"]) is None
     with pytest.raises(SourceError, match="f: columns 'Target ', 'y' could each be the label"):
-        resolve_columns(ReadOptions(), Schema(), names, "f", to_learn=True)
+        resolve(ReadOptions(), names, True)
 
 
 def test_names_are_distinct():
@@ -124,9 +142,13 @@ def test_names_are_distinct():
 
 def test_unnamed_columns_are_named_by_the_model():
     schema = Schema(label="kind", element_names=("p", "q"))
-    assert name_columns(ReadOptions(), schema, 3, 3, "f") == ["p", "q", "kind"]
-    assert name_columns(ReadOptions(), schema, 2, 1, "f") == ["p", "q"]
-    assert name_columns(ReadOptions(), Schema(), 3, 1, "f") == ["label", "x0", "x1"]
-    assert name_columns(ReadOptions(label="2"), Schema(), 3, 3, "f") == ["x0", "label", "x1"]
+    assert name(ReadOptions(), schema, 3, 3) == ["p", "q", "kind"]
+    assert name(ReadOptions(), schema, 2, 1) == ["p", "q"]
+    assert name(ReadOptions(), Schema(), 3, 1) == ["label", "x0", "x1"]
+    assert name(ReadOptions(label="2"), Schema(), 3, 3) == [
+        "x0",
+        "label",
+        "x1",
+    ]
     options = ReadOptions(label="-1", weight="1")
-    assert name_columns(options, Schema(), 3, 3, "f") == ["column 1", "x0", "label"]
+    assert name(options, Schema(), 3, 3) == ["column 1", "x0", "label"]
