@@ -118,8 +118,10 @@ def describe_ignored_list(column: str) -> str:
 
 def describe_full_column(column: str, max_features: int) -> str:
     """Return a notice on a column whose strings have added as many features as they may."""
-    start = f"{column!r} has more than {max_features:,}"
-    return f"{start} different strings or words: new ones are ignored"
+    return (
+        f"{column!r} has more than {max_features:,} different strings or words: "
+        "new ones are ignored"
+    )
 
 
 def build_unused_columns_warning(names: Sequence[str], key: str) -> Notice:

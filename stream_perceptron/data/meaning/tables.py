@@ -163,12 +163,13 @@ def resolve_columns(
         require_one_role(resolved, where)
     if label is not None:
         return resolved
-    # A feature of the model is not the label, even if the label is missing.
+    # A column that has given the model features is not the label, even if the label is missing.
     schema = request.schema
     known = {*schema.columns, *schema.later_columns, *request.string_columns, *request.names}
+    known.discard(schema.label)
     try:
-        free = [name for name in names if name not in known - {schema.label}]
-        return replace(resolved, label=find_default_label(resolved, free))
+        new = [name for name in names if name not in known]
+        return replace(resolved, label=find_default_label(resolved, new))
     except SampleError as error:
         raise SourceError(f"{where}: columns {error}") from None
 

@@ -126,14 +126,14 @@ static inline void trim(const uint8_t **from, const uint8_t **to) {
 }
 
 /* Return the code unit that four hexadecimal digits spell. */
-static Py_UCS4 read_hex(const uint8_t *p) {
+static inline Py_UCS4 read_hex(const uint8_t *p) {
     Py_UCS4 c = 0;
     for (int i = 0; i < 4; i++) c = c << 4 | (p[i] <= '9' ? p[i] - '0' : (p[i] | 32) - 'a' + 10);
     return c;
 }
 
 /* Decode the escapes of a valid JSON string; return the end, or NULL after half of a surrogate pair. */
-static uint8_t *decode_escapes(const uint8_t *p, const uint8_t *end, uint8_t *out) {
+static inline uint8_t *decode_escapes(const uint8_t *p, const uint8_t *end, uint8_t *out) {
     while (p < end) {
         if (*p != '\\') {
             *out++ = *p++;
@@ -167,7 +167,7 @@ static int is_space(uint8_t byte) { return byte == ' ' || (byte >= '\t' && byte 
 static inline int is_digit(uint8_t byte) { return byte >= '0' && byte <= '9'; }
 
 /* Return whether a text is a word in lower case, ignoring the case of the text. */
-static int matches_word(const uint8_t *p, const uint8_t *end, const char *word) {
+static inline int matches_word(const uint8_t *p, const uint8_t *end, const char *word) {
     for (; p < end && *word; p++, word++)
         if ((*p | 32) != (uint8_t)*word) return 0;
     return p == end && !*word;
@@ -249,7 +249,7 @@ static int use_part(Buffer *name, UseFeature use, void *self, const char *label,
 }
 
 /* Add the decimal of an index, which is not negative. */
-static int add_index(Buffer *b, int32_t i) {
+static inline int add_index(Buffer *b, int32_t i) {
     char digits[10];
     int n = 0;
     do digits[9 - n++] = (char)('0' + i % 10);

@@ -26,21 +26,20 @@ def advance(position, n):
 
 @pytest.mark.parametrize("seed", get_seeds(20))
 def test_entries_do_not_depend_on_where_runs_were_cut(seed):
+    """The learning rate changes twice."""
     rng = np.random.default_rng(seed)
-    ends = np.cumsum(rng.integers(1, 5, 30))
-    rates = np.sort(rng.choice([0.1, 0.2, 0.3], 30))
-    cuts = {0, *rng.choice(ends, 10).tolist()}
+    changes = sorted(rng.choice(range(1, 60), 2, replace=False).tolist())
+    cuts = {*changes, *rng.integers(1, 60, 10).tolist()}
     whole, cut = History(), History()
-    for history, run_ends in ((whole, ends), (cut, sorted({*ends.tolist(), *cuts}))):
-        for start, end in pairwise([0, *run_ends]):
-            rate = rates[np.searchsorted(ends, end)]
-            entry = Entry((advance(START, end),), start=start, end=end, rejected=1, lr=rate)
-            entry.rejected = int(end) - int(start)
+    for history, ends in ((whole, changes), (cut, sorted(cuts))):
+        for start, end in pairwise([0, *ends, 60]):
+            rate = float(np.searchsorted(changes, end))
+            rejected = sum(row % 3 == 0 for row in range(start, end))
+            entry = Entry((advance(START, end),), start=start, end=end, rejected=rejected, lr=rate)
             history.add(entry, advance(START, start))
 
     assert whole.entries == cut.entries
-    assert len(whole.entries) == len(set(rates))
-    assert sum(entry.rejected for entry in whole.entries) == ends[-1]
+    assert [(entry.start, entry.end) for entry in cut.entries] == [*pairwise([0, *changes, 60])]
 
 
 def test_entry_of_another_place_begins_anew():
@@ -60,6 +59,9 @@ def test_rounds_continue_only_in_the_same_shards_of_the_same_files():
     assert history.find_rounds(files, SHARDS) is None
     rounds = Entry(files, ROUNDS, end=1, shards=SHARDS)
     history.add(rounds)
+    history.add(Entry(files, ROUNDS, start=2, end=3, shards=SHARDS), *files)
+    assert len(history.entries) == 2
+    history.entries.pop()
     history.add(Entry(files, end=200))
 
     assert history.find_rounds(files, SHARDS) is rounds

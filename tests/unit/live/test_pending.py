@@ -61,6 +61,14 @@ def test_oldest_samples_are_removed_if_too_many_are_pending(n_before, join):
     assert join(pending, SAMPLES[2]).rejected[0].code == "already_pending"
 
 
+def test_sample_that_a_label_completes_is_not_removed_again(join):
+    pending = PendingSamples()
+    join(pending, *SAMPLES[:2], max_pending=2)
+    join(pending, label("p"), *SAMPLES[2:], max_pending=2)
+
+    assert (list(pending.samples), pending.n_evicted) == (["r", "s"], 1)
+
+
 def restore(pending, change=None, max_pending=100):
     arrays = pending.arrays()
     if change is not None:

@@ -36,7 +36,7 @@ def test_unlimited_passes_over_empty_files_end(tmp_path):
     live, sources = start(*(write_rows(tmp_path / f"{n}.csv", n) for n in (0, 5)))
     files = identify_files(live.history.files, sources, None)
     for segment in plan_segments(live, files, None):
-        segment.is_complete = True  # a reader of a file that is empty by now
+        segment.is_complete = True  # as if the rows had been removed meanwhile
 
     assert [file.progress.passes for file in files] == [1, 1]
 

@@ -34,7 +34,7 @@ def resolve(options, names, to_learn):
     return resolve_columns(ReadRequest(options), names, "f", to_learn)
 
 
-def name(options, schema, n, label_position):
+def name_table(options, schema, n, label_position):
     return name_columns(ReadRequest(options, schema), n, label_position, "f")
 
 
@@ -77,9 +77,7 @@ def test_table_that_cannot_be_learned_is_refused(arguments, reason):
 
 def test_columns_are_found_in_another_letter_case_and_exact_names_first():
     options = ReadOptions(label="Y", ignore=("A",), categorical=("c",), keep=("ID",))
-    resolved = resolve_columns(
-        ReadRequest(options), ["a", "A", " c ", "id", "y"], "f", to_learn=True
-    )
+    resolved = resolve(options, ["a", "A", " c ", "id", "y"], True)
 
     assert (resolved.label, resolved.ignore) == ("y", ("A",))
     assert (resolved.categorical, resolved.keep) == ((" c ",), ("id",))
@@ -118,11 +116,14 @@ def test_label_of_another_name_is_found_unless_it_is_a_feature(known):
     assert resolved.label == (None if known else "class")
 
 
+def test_default_label_of_a_model_is_found_again():
+    request = ReadRequest(ReadOptions(), Schema(label="class", columns=("a", "class")))
+    assert resolve_columns(request, ["a", "class"], "f", to_learn=True).label == "class"
+
+
 def test_misspelt_column_is_suggested():
     with pytest.raises(SourceError, match="no label column 'specie' among .*mean 'species'"):
-        resolve_columns(
-            ReadRequest(ReadOptions(label="specie")), ["a", "species"], "f", to_learn=True
-        )
+        resolve(ReadOptions(label="specie"), ["a", "species"], True)
 
 
 def test_default_label_is_the_only_candidate_without_a_role():
@@ -142,13 +143,9 @@ def test_names_are_distinct():
 
 def test_unnamed_columns_are_named_by_the_model():
     schema = Schema(label="kind", element_names=("p", "q"))
-    assert name(ReadOptions(), schema, 3, 3) == ["p", "q", "kind"]
-    assert name(ReadOptions(), schema, 2, 1) == ["p", "q"]
-    assert name(ReadOptions(), Schema(), 3, 1) == ["label", "x0", "x1"]
-    assert name(ReadOptions(label="2"), Schema(), 3, 3) == [
-        "x0",
-        "label",
-        "x1",
-    ]
+    assert name_table(ReadOptions(), schema, 3, 3) == ["p", "q", "kind"]
+    assert name_table(ReadOptions(), schema, 2, 1) == ["p", "q"]
+    assert name_table(ReadOptions(), Schema(), 3, 1) == ["label", "x0", "x1"]
+    assert name_table(ReadOptions(label="2"), Schema(), 3, 3) == ["x0", "label", "x1"]
     options = ReadOptions(label="-1", weight="1")
-    assert name(options, Schema(), 3, 3) == ["column 1", "x0", "label"]
+    assert name_table(options, Schema(), 3, 3) == ["column 1", "x0", "label"]
