@@ -206,9 +206,9 @@ def average_shard_results(live: LiveModel, results: Sequence[ShardResult]) -> Li
 
 
 def scale_lr(lr: LearningRate, factor: int) -> Any:
-    """Multiply a learning rate, or the end of one that falls, by the number of shards."""
+    """Multiply a learning rate by the number of shards; if it falls, only its end."""
     if isinstance(lr, FallingRate):
-        # At a multiple of the start, digits overshoot so far that the model never recovers.
+        # Above the start, digits overshoot so far that accuracy falls.
         return lr.multiply_end(factor)
     if isinstance(lr, float | int):
         return min(lr * factor, sys.float_info.max)  # a learning rate must be finite

@@ -71,12 +71,11 @@ class FallingRate:
         )
 
     def multiply_end(self, factor: float) -> FallingRate:
-        """Return a rate with a multiple of the end, which stops the counts where this one does.
+        """Return a rate with a multiple of the end, up to the start.
 
-        The start is raised only if it would be below the end.
+        It stops the counts where this one does.
         """
-        end = self.end * factor
-        rate = FallingRate(max(self.start, end), end)
+        rate = FallingRate(self.start, min(self.end * factor, self.start))
         object.__setattr__(rate, "n_falling", self.n_falling)
         return rate
 

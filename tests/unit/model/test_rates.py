@@ -63,6 +63,6 @@ def test_average_adds_the_counts_of_its_models():
 def test_raised_end_stops_the_counts_where_the_rate_itself_does():
     rate, raised = FallingRate(0.5, 0.1), FallingRate(0.5, 0.1).multiply_end(8)
 
-    assert (raised.start, raised.end, raised.n_falling) == (0.8, 0.8, rate.n_falling)
-    assert np.array_equal(raised.compute_rates([0, 719, 720]), [0.8] * 3)
+    assert (raised.start, raised.end, raised.n_falling) == (0.5, 0.5, rate.n_falling)
+    assert np.array_equal(raised.compute_rates([0, 719, 720]), [0.5] * 3)
     assert FallingRate(0.5, 0.1).multiply_end(2) == FallingRate(0.5, 0.2)
