@@ -108,17 +108,18 @@ class Batches(Iterator[Batch | None]):
     def adopt_layout(self) -> bool:
         """Read the next rows as lists if the next one has shown that rows are lists."""
         columns, request = self.columns, self.request
-        if columns.lists.next_layout is None:
+        layout, schema = columns.lists.next_layout, columns.schema
+        if layout is None:
             return False
         request = replace(
             request,
-            schema=columns.schema,
+            schema=schema,
             names=columns.features.names,
             labels=columns.labels.names,
             string_columns=columns.features.string_columns,
             n_records=request.n_records + self.next_row - self._first_row,
         )
-        self._set_columns(columns.lists.next_layout, request)
+        self._set_columns(replace(layout, label=schema.label or layout.label), request)
         return True
 
     def _set_columns(self, layout: Layout, request: ReadRequest) -> None:

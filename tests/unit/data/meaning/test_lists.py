@@ -58,6 +58,16 @@ LISTS = {
 }
 
 
+@pytest.mark.parametrize("first", ['{"v": [], "y": "p"}', '{"y": "p"}', '{"v": [null], "Y ": "p"}'])
+def test_label_of_rows_before_the_first_list_stays_the_label(first, tmp_path):
+    path = tmp_path / "f.jsonl"
+    label = "Y" if "Y" in first else "y"
+    path.write_text(first + "\n" + f'{{"v": [1], "{label}": "q"}}\n' * 2)
+    batches = open_source(str(path)).batches(ReadRequest())
+    assert [label for batch in batches for label in batch.label_ids.tolist()] == [0, 1, 1]
+    assert batches.columns.schema.label == label
+
+
 @pytest.mark.parametrize("line", LISTS)
 def test_rows_are_lists_if_the_first_has_no_other_feature(line, tmp_path):
     path = tmp_path / "f.jsonl"
