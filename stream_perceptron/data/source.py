@@ -108,9 +108,10 @@ class Batches(Iterator[Batch | None]):
     def adopt_layout(self) -> bool:
         """Read the next rows as lists if the next one has shown that rows are lists."""
         columns, request = self.columns, self.request
-        layout, schema = columns.lists.next_layout, columns.schema
+        layout = columns.lists.next_layout
         if layout is None:
             return False
+        schema = columns.schema
         request = replace(
             request,
             schema=schema,
