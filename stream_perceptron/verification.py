@@ -114,7 +114,9 @@ def _create_initial_model(live: LiveModel) -> LiveModel:
         model.network.scaler = original.network.scaler.create_empty()
     # Without classes, the first learned label determines the type of all labels.
     label_type = None if original.classes is None else live.schema.label_type
-    return LiveModel(model, LiveState(live.read_options, Schema(label_type=label_type)))
+    # An encoder in Python may have decided whether rows are lists before the first row.
+    schema = Schema(label_type=label_type, is_list=live.schema.is_list)
+    return LiveModel(model, LiveState(live.read_options, schema))
 
 
 class _Replay:

@@ -433,8 +433,10 @@ def test_killed_workers_lose_no_sample(
 
 @pytest.mark.nightly
 def test_workers_that_are_killed_again_and_again_end_the_run(cluster, mnist_files, tmp_path):
-    path = tmp_path / "model.npz"
-    process = cluster.start(mnist_files["train"], model=path, shards=1, rows=60_000)
+    path, digits = tmp_path / "model.npz", tmp_path / "digits.parquet"
+    # The shard is too large to end between two kills, even on a busy machine.
+    pq.write_table(pa.concat_tables([pq.read_table(mnist_files["train"])] * 10), digits)
+    process = cluster.start(digits, model=path, shards=1, rows=600_000)
     while process.poll() is None:
         for pid in cluster.find_processes(b"ray::learn_row_ranges"):
             os.kill(pid, signal.SIGKILL)

@@ -511,7 +511,8 @@ def compare_runs(rng, case, whole, split) -> tuple[Case, int, bool]:
                     return case, 0, False  # a run starts over if nothing was learned before it
     if any(fragment in split.error for fragment in SPLIT_DEPENDENT_ERRORS):
         return case, 0, False
-    one_is_unusable = "no usable row" in split.error or "it has no rows" in split.error
+    unusable = "no usable row", "it has no rows", "its first row ends within a quoted cell"
+    one_is_unusable = any(reason in split.error for reason in unusable)
     if case.kind == "one after another" and one_is_unusable:
         return case, 0, False  # other files may have usable rows
     ends = [(learner.code, learner.error) for learner in (whole, split)]

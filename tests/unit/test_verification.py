@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from helpers import write_csv
+from helpers import write_csv, write_jsonl
 
-from stream_perceptron import VerificationError
+from stream_perceptron import RecordEncoder, SGDPerceptron, VerificationError, save
 from stream_perceptron.data import ReadOptions, open_source
 from stream_perceptron.live.history import ROUNDS, Shards
 from stream_perceptron.live.loop import learn
@@ -74,6 +74,20 @@ def test_difference_is_named(change, verified):
     alter(live)
     with pytest.raises(VerificationError, match=reason):
         verify(live, sources)
+
+
+@pytest.mark.parametrize(
+    "rows", [[{"y": None}], [{"v": [1, 2], "y": "u"}, {"v": [2, 1], "y": "w"}]]
+)
+@pytest.mark.parametrize("vectors", [None, False, True])
+def test_encoder_in_python_decides_whether_rows_are_lists(vectors, rows, tmp_path):
+    save(RecordEncoder(vectors=vectors) | SGDPerceptron(), tmp_path / "m.npz")
+    live = LiveModel.load(tmp_path / "m.npz")
+    sources = [open_source(str(write_jsonl(tmp_path / "a.jsonl", rows)))]
+    list(learn(live, sources))
+
+    assert live.progress.rows == len(rows)
+    verify(live, sources)
 
 
 def test_given_files_must_be_those_that_were_learned(verified, tmp_path):
