@@ -13,8 +13,8 @@ from stream_perceptron.checkpoint.archive import (
     get_previous_path,
     lock_checkpoint,
 )
-from stream_perceptron.checkpoint.encoding import from_json
-from stream_perceptron.data.naming import find_column, join_names
+from stream_perceptron.checkpoint.encoding import convert_from_json_value
+from stream_perceptron.data.naming import find_column, join_names_with_commas
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.model.class_weights import list_spellings
 
@@ -55,14 +55,14 @@ class CommandState:
         if live.state.command_state is None:
             return cls(reported_row=max((e.found for e in live.progress.events), default=0))
         with convert_to_checkpoint_error("the state of the last run"):
-            return from_json(cls, live.state.command_state, "state")
+            return convert_from_json_value(cls, live.state.command_state, "state")
 
 
 class SaveInterval:
     """The interval between two saves: a number of rows, as an int, or of seconds, as a float."""
 
-    def __init__(self, interval: float, n_rows: int) -> None:
-        self._interval = interval
+    def __init__(self, seconds: float, n_rows: int) -> None:
+        self._interval = seconds
         self.restart(n_rows)
 
     @property
@@ -135,7 +135,7 @@ def set_source_options(read_options: ReadOptions, options: Options) -> ReadOptio
     given = {name: getattr(options, name) for name in _SOURCE_OPTIONS & options.given}
     replaced = replace(read_options, ignore=(), **given)
     ignored = [*read_options.ignore, *filter(None, [read_options.label])]
-    used = {*replaced.roles, replaced.label}
+    used = {*replaced.columns_with_role, replaced.label}
     return replace(replaced, ignore=tuple(name for name in ignored if name not in used))
 
 
@@ -173,7 +173,7 @@ def _list_settings(live: LiveModel) -> dict[str, object]:
 def _resolve_column_names(value: object, columns: Sequence[str]) -> object:
     """Return a value in which strings that name columns are replaced by the exact names."""
     if isinstance(value, tuple):
-        names = join_names(value, columns)
+        names = join_names_with_commas(value, columns)
         return tuple(find_column(name, columns) or name for name in names)
     return (isinstance(value, str) and find_column(value, columns)) or value
 

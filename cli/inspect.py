@@ -80,7 +80,7 @@ def inspect(options: Options) -> None:
 
 def _describe_model(live: LiveModel, options: Options) -> dict[str, Any]:
     """Return the contents of a model as a JSON object."""
-    from stream_perceptron.checkpoint.encoding import to_json
+    from stream_perceptron.checkpoint.encoding import convert_to_json_value
     from stream_perceptron.checkpoint.migrations import FORMAT_VERSION
     from stream_perceptron.diagnostics.diagnosis import collect_findings
     from stream_perceptron.diagnostics.strongest_features import find_strongest_features
@@ -100,7 +100,7 @@ def _describe_model(live: LiveModel, options: Options) -> dict[str, Any]:
             for file, status in _find_file_statuses(live)
         ],
         "is_complete": live.history.is_complete,
-        "entries": to_json(live.history.entries),
+        "entries": convert_to_json_value(live.history.entries),
         "strongest_features": [
             {"class": label, "features": find_strongest_features(model, label_id, options.top)}
             for label_id, label in enumerate(model.classes_)
@@ -114,7 +114,7 @@ def _describe_settings(live: LiveModel) -> dict[str, Any]:
     from stream_perceptron.model.rates import format_lr
 
     model, schema, read_options = live.model, live.schema, live.read_options
-    weights, part = model.class_weight, live.python_only_part
+    weights, part = model.class_weight, live.part_not_in_sources
     return {
         "classes": model.classes_,
         "features": model.features_,
@@ -201,7 +201,7 @@ def _is_unchanged(position: FilePosition) -> bool:
 
 
 def _format_sections(
-    contents: dict[str, Any], entries: list[str]
+    contents: dict[str, Any], history_lines: list[str]
 ) -> Iterator[tuple[str, Iterable[str]]]:
     """Yield the title and the lines of each section of the text; some have no lines."""
     folder, columns = os.path.join(os.getcwd(), ""), get_stdout_width()
@@ -220,8 +220,8 @@ def _format_sections(
     ]
     yield contents["path"], _format_values(contents, _SETTINGS)
     yield (
-        _format_title("learned from", entries),
-        _format_list(entries[-_MAX_LISTED:] or ["nothing"]),
+        _format_title("learned from", history_lines),
+        _format_list(history_lines[-_MAX_LISTED:] or ["nothing"]),
     )
     yield _format_title("files", files), _format_pairs(files[-_MAX_LISTED:])
     yield "results", _format_values(contents, _RESULTS)

@@ -9,7 +9,6 @@ from .options import (
     COUNT,
     FILE,
     INTERVAL,
-    check_copied_columns,
     check_training_options,
     hyperparameter_options,
     input_option,
@@ -18,6 +17,7 @@ from .options import (
     option,
     output_option,
     overwrite_model_option,
+    require_no_output_column,
     training_options,
 )
 
@@ -95,9 +95,9 @@ def learn(options: Options) -> None:
 def _check_options(options: Options) -> None:
     """Check that the options fit together."""
     check_training_options(options)
-    check_copied_columns("--keep", *options.keep)
+    require_no_output_column("--keep", *options.keep)
     if options.join:
-        check_copied_columns("--join", options.join)
+        require_no_output_column("--join", options.join)
         flag = "--passes" if options.passes > 1 else options.find_given("stop")
         if flag:
             raise click.UsageError(

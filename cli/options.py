@@ -57,14 +57,14 @@ class ParsedType(click.ParamType):  # type: ignore[type-arg, unused-ignore]
             self.fail(str(error), param, ctx)
 
 
-def make_list_type(item: Any) -> ParsedType:
+def make_list_type(item_type: Any) -> ParsedType:
     """Return a type for lists of distinct values, separated by commas."""
 
     def parse(text: str) -> tuple[object, ...]:
-        values = (item.convert(part.strip(), None, None) for part in text.split(","))
+        values = (item_type.convert(part.strip(), None, None) for part in text.split(","))
         return tuple(dict.fromkeys(values))
 
-    return ParsedType(f"{item.name},...", parse)
+    return ParsedType(f"{item_type.name},...", parse)
 
 
 def _parse_scale(text: str) -> float:
@@ -105,7 +105,7 @@ def _parse_classes(text: str) -> tuple[str, ...]:
     return tuple(map(str, range(first, last + 1)))
 
 
-def _parse_class_number(text: str, largest: float, example: str) -> tuple[str, float]:
+def _parse_class_and_number(text: str, largest: float, example: str) -> tuple[str, float]:
     """Parse a label with a number from 0 to `largest`, such as yes=50."""
     label, equals, number = text.rpartition("=")
     if not equals:
@@ -122,7 +122,9 @@ def _parse_class_number(text: str, largest: float, example: str) -> tuple[str, f
 def _parse_class_weight(text: str) -> str | tuple[str, float]:
     """Parse "balanced", or a label with a weight of at least 0, such as yes=50."""
     return (
-        text if text == "balanced" else _parse_class_number(text, math.inf, "yes=50, or balanced")
+        text
+        if text == "balanced"
+        else _parse_class_and_number(text, math.inf, "yes=50, or balanced")
     )
 
 
@@ -160,13 +162,13 @@ def _parse_count(text: str) -> int:
     raise ValueError(f"{text!r} is not a whole number of at least 1.")
 
 
-def _parse_number(text: str, is_positive: bool = False) -> float:
+def _parse_number(text: str, must_be_positive: bool = False) -> float:
     with suppress(ValueError):
         number = float(text)
-        if math.isfinite(number) and (number > 0 or (number == 0 and not is_positive)):
+        if math.isfinite(number) and (number > 0 or (number == 0 and not must_be_positive)):
             return number
     raise ValueError(
-        f"{text!r} is not a finite number {'above' if is_positive else 'of at least'} 0."
+        f"{text!r} is not a finite number {'above' if must_be_positive else 'of at least'} 0."
     )
 
 
@@ -174,7 +176,7 @@ def _parse_rate(text: str) -> float | FallingRate:
     """Parse a constant learning rate, or a falling one such as 0.5:0.1."""
     from stream_perceptron.model.rates import FallingRate
 
-    rates = [_parse_number(part, is_positive=True) for part in text.split(":", 1)]
+    rates = [_parse_number(part, must_be_positive=True) for part in text.split(":", 1)]
     return FallingRate(*rates) if len(rates) > 1 else rates[0]
 
 
@@ -196,7 +198,7 @@ def _flatten_names(
     return tuple(dict.fromkeys(name for names in value for name in names))
 
 
-def _merge_numbers(
+def _merge_class_numbers(
     ctx: click.Context, parameter: click.Parameter, values: tuple[str | tuple[str, float], ...]
 ) -> dict[str, float] | str | None:
     """Return the numbers given with a repeated option, by label, or "balanced", or None."""
@@ -300,8 +302,9 @@ common_training_options = combine_options(
         multiple=True, callback=_flatten_names, is_rare=True, help="Labels known from the start.",
     ),
     model_option(
-        "--class-weight", metavar="LABEL=NUMBER|balanced", multiple=True, callback=_merge_numbers,
-        type=ParsedType("label=number|balanced", _parse_class_weight), is_rare=True,
+        "--class-weight", metavar="LABEL=NUMBER|balanced", multiple=True,
+        callback=_merge_class_numbers, is_rare=True,
+        type=ParsedType("label=number|balanced", _parse_class_weight),
         help="Multiply the sample weights of class LABEL by NUMBER; may be repeated. With "
         "balanced, rare classes have larger weights.",
     ),
@@ -371,13 +374,13 @@ def check_training_options(options: Options) -> None:
         raise click.UsageError("stdin and pipes can be read only once: --passes needs files")
 
 
-_parse_threshold = partial(_parse_class_number, largest=1.0, example="yes=0.2")
+_parse_threshold = partial(_parse_class_and_number, largest=1.0, example="yes=0.2")
 
 
 def make_threshold_option(is_rare: bool = False) -> Callable[[F], F]:
     """Return the option for the decision thresholds of classes."""
     return output_option(
-        "--threshold", metavar="LABEL=NUMBER", multiple=True, callback=_merge_numbers,
+        "--threshold", metavar="LABEL=NUMBER", multiple=True, callback=_merge_class_numbers,
         type=ParsedType("label=number", _parse_threshold), is_rare=is_rare,
         help="Predict class LABEL if its score is at least NUMBER. If no class reaches its "
         "decision threshold, predict the class with the largest output among those without a "
@@ -411,7 +414,7 @@ def make_prediction_options(hides_rare: bool) -> Callable[[F], F]:
     )  # fmt: skip
 
 
-def check_copied_columns(flag: str, *names: str) -> None:
+def require_no_output_column(flag: str, *names: str) -> None:
     """Check that no column copied to the predictions has the name of one of their fields."""
     for name in names:
         if name in _PREDICTION_FIELDS:

@@ -24,7 +24,7 @@ _GRACE_SECONDS = 1.0  # seconds that a reader has after a signal to make room fo
 
 
 @dataclass
-class SavedSizes:
+class OutputSizes:
     """The sizes in bytes of output files at the last save."""
 
     folder: Path  # the folder of the checkpoint
@@ -75,12 +75,12 @@ class Output:
                 raise
 
     @property
-    def has_lines(self) -> bool:
+    def has_content(self) -> bool:
         """Whether the file has content, or lines were written in this run."""
         is_written = self._is_file and os.fstat(self._descriptor).st_size > 0
         return is_written or self._has_lines
 
-    def sync(self, saved: SavedSizes) -> None:
+    def sync_to_disk(self, saved: OutputSizes) -> None:
         """Sync a file to disk, and store its size; do nothing for other outputs."""
 
     def close(self) -> None:
@@ -116,7 +116,7 @@ class OutputFile(Output):
     """
 
     def __init__(
-        self, path: str, formatter: LineFormatter, signals: Signals, saved: SavedSizes | None
+        self, path: str, formatter: LineFormatter, signals: Signals, saved: OutputSizes | None
     ) -> None:
         size = 0
         if saved is not None:
@@ -125,7 +125,9 @@ class OutputFile(Output):
         if size:
             self._unwritten = b""
 
-    def _require_saved_content(self, path: str, formatter: LineFormatter, saved: SavedSizes) -> int:
+    def _require_saved_content(
+        self, path: str, formatter: LineFormatter, saved: OutputSizes
+    ) -> int:
         """Check that a file begins with what was saved, and return the size of that."""
         from stream_perceptron import CheckpointError
         from stream_perceptron.data.notices import build_warning
@@ -155,7 +157,7 @@ class OutputFile(Output):
             )
         return saved_size
 
-    def sync(self, saved: SavedSizes) -> None:
+    def sync_to_disk(self, saved: OutputSizes) -> None:
         try:
             os.fsync(self._descriptor)
         except OSError as error:
@@ -165,7 +167,7 @@ class OutputFile(Output):
 
 
 def open_output(
-    path: str, formatter: LineFormatter, signals: Signals, saved: SavedSizes | None = None
+    path: str, formatter: LineFormatter, signals: Signals, saved: OutputSizes | None = None
 ) -> Output:
     """Open the output for predictions or rejected rows, - for stdout.
 
@@ -205,7 +207,7 @@ def _begins_with(path: str, header: bytes) -> bool:
         return file.read(len(header)) == header
 
 
-def _open_truncated(path: str, size: int) -> int:
+def _open_truncated(path: str, n_bytes: int) -> int:
     """Open a file that no other process writes, and truncate it."""
     from stream_perceptron import CheckpointError
     from stream_perceptron.checkpoint.atomic import sync_folder
@@ -216,7 +218,7 @@ def _open_truncated(path: str, size: int) -> int:
     except BlockingIOError:
         os.close(descriptor)
         raise CheckpointError(f"{path}: another process is writing it") from None
-    os.truncate(descriptor, size)
+    os.truncate(descriptor, n_bytes)
     with suppress(OSError):  # a folder may be writable but not readable
         sync_folder(Path(os.path.realpath(path)).parent)  # otherwise, a crash could lose the file
     return descriptor

@@ -11,11 +11,11 @@ from .command import Options, command
 from .files import OVERWRITE_ADVICE, require_distinct_files, require_expected_content
 from .lines import make_formatter
 from .options import (
-    check_copied_columns,
     make_prediction_options,
     option,
     overwrite_option,
     reading_options,
+    require_no_output_column,
     saved_model_option,
 )
 from .outputs import open_output
@@ -53,7 +53,7 @@ def predict(options: Options) -> None:
     stream-perceptron predict mnist-test.parquet -m mnist.npz > predictions.jsonl
     stream-perceptron predict customers.csv -m churn.npz --keep id -p scored.csv
     """
-    check_copied_columns("--keep", *options.keep)
+    require_no_output_column("--keep", *options.keep)
     announce_terminal_input(options.sources)
     require_distinct_files(
         SOURCE=options.sources, MODEL=options.model, the_predictions=options.predictions
@@ -61,7 +61,7 @@ def predict(options: Options) -> None:
     with exit_on_signal() as signals:
         while options.follow and not options.model.exists():
             signals.wait(None, _POLL_INTERVAL)
-            signals.check()
+            signals.raise_if_caught()
         _predict(options, signals)
 
 
@@ -122,7 +122,7 @@ class _ReloadableModel:
     def _load(self) -> tuple[LiveModel, ReadOptions]:
         live, read_options = load_for_prediction(self._options)
         read_options = replace(read_options, keep=self._options.keep)
-        return live, read_options.join_names(live.schema.columns)
+        return live, read_options.join_names_with_commas(live.schema.columns)
 
     def reload(self, require_fit: Callable[[LiveModel, ReadOptions], None]) -> LiveModel:
         """Load the model again if its file has been replaced by one that fits the source."""

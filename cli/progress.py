@@ -49,7 +49,7 @@ class Printer:
         self._printed: set[str | None] = set()  # the texts and codes of notices
 
     @property
-    def seconds(self) -> float:
+    def elapsed_seconds(self) -> float:
         """The number of seconds since the start."""
         return time.monotonic() - self._start
 
@@ -79,19 +79,19 @@ class Printer:
             self._line.clear()
             print_message(text, remedies, kind, **figures)
 
-    def is_row_overdue(self, n_rows: int) -> bool:
+    def is_table_row_overdue(self, n_rows_read: int) -> bool:
         """Whether rows were read, but no figures printed, for a minute."""
         is_late = time.monotonic() >= self._printed_at + _MAX_SILENCE
-        return is_late and n_rows != self._n_printed
+        return is_late and n_rows_read != self._n_printed
 
-    def print_row(self, progress: Progress, n_rows: int) -> None:
+    def print_row(self, progress: Progress, n_rows_read: int) -> None:
         """Print a row of figures of a run that has read this number of rows, if it is not 0."""
         has_figures = progress.samples or progress.unlabeled
-        if self.is_quiet or n_rows == self._n_printed or not has_figures:
+        if self.is_quiet or n_rows_read == self._n_printed or not has_figures:
             return
-        self._n_printed, self._printed_at = n_rows, time.monotonic()
+        self._n_printed, self._printed_at = n_rows_read, time.monotonic()
         self._line.clear()
-        click.echo(self._format_row(progress, n_rows), err=True)
+        click.echo(self._format_row(progress, n_rows_read), err=True)
 
     def print_record(self, n_rows: int, **figures: object) -> None:
         """Print figures as JSON."""
@@ -115,12 +115,12 @@ class Printer:
 
     def _format_row(self, progress: Progress, n_rows: int) -> str:
         """Return a line of figures, and print a header before the first."""
-        rate = n_rows / max(self.seconds, 1e-9)
+        rate = n_rows / max(self.elapsed_seconds, 1e-9)
         if not progress.samples:
             n = format_count(progress.unlabeled, "row")
             return f"{n} predicted, none labeled ({rate:,.0f} rows/s)"
         accuracy, window = "untested", ""  # before a class is known
-        if len(progress.window):
+        if len(progress.recent_outcomes):
             accuracy = "-" if progress.accuracy is None else f"{progress.accuracy:.2%}"
             window = f"{progress.window_accuracy:.2%}"
         if not self._has_header:
@@ -144,7 +144,7 @@ class Printer:
         if not self._total:
             return ""
         minutes, seconds = divmod(
-            int(self.seconds * max(0, self._total - n_rows) / max(n_rows, 1)), 60
+            int(self.elapsed_seconds * max(0, self._total - n_rows) / max(n_rows, 1)), 60
         )
         hours = f"{minutes // 60}:{minutes % 60:02}" if minutes >= 60 else f"{minutes}"
         time_left = f", {hours}:{seconds:02} left"

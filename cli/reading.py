@@ -65,7 +65,7 @@ def _report_problems(
 
     n_rows = n_values = 0
     # Close the generator before Python exits, to stop its prefetch thread.
-    with add_skip_bad_to_errors(), closing(results):
+    with suggest_skipping_rejected_rows(), closing(results):
         for result in results:
             for notice in result.batch.notices:
                 if notice.code == UNKNOWN_COLUMNS:
@@ -79,7 +79,7 @@ def _report_problems(
         print_message(text)
 
 
-def describe_lost_bytes(source: Source, has_model: bool = True) -> str | None:
+def describe_lost_bytes(source: Source, is_model_saved: bool = True) -> str | None:
     """Return a warning if bytes from a pipe were lost because a signal ended the run, else None.
 
     If no model exists yet, complete rows are lost, too.
@@ -90,7 +90,7 @@ def describe_lost_bytes(source: Source, has_model: bool = True) -> str | None:
     if not n:
         return None
     reason = "because no model existed yet"
-    if has_model:
+    if is_model_saved:
         reason = (
             "because the run ended within a row; its rest is the first line of the next run on the "
             "pipe"
@@ -101,7 +101,7 @@ def describe_lost_bytes(source: Source, has_model: bool = True) -> str | None:
 
 
 @contextmanager
-def add_skip_bad_to_errors() -> Iterator[None]:
+def suggest_skipping_rejected_rows() -> Iterator[None]:
     """Add a hint about --skip-bad to an error about a rejected row."""
     from stream_perceptron import ModelSizeError, SampleError
 
@@ -184,7 +184,7 @@ def iter_sources(
 
     for i, source in enumerate(open_sources(paths, file_format, signals)):
         if i:
-            signals.check()
+            signals.raise_if_caught()
         yield source
 
 

@@ -94,7 +94,7 @@ class Signals:
         ready = ready or poll.poll(None if seconds is None else math.ceil(1000 * seconds))
         return descriptor in dict(ready)
 
-    def check(self) -> None:
+    def raise_if_caught(self) -> None:
         """Raise InterruptedWaitError after a signal."""
         if self.is_set:
             raise InterruptedWaitError
@@ -131,7 +131,7 @@ class Signals:
             thread = threading.Thread(target=work, daemon=True)
             thread.start()
             while not outcomes:
-                self.check()
+                self.raise_if_caught()
                 thread.join(_CHECK_INTERVAL)
         else:
             work()
@@ -139,7 +139,7 @@ class Signals:
         if has_returned:
             return value  # type: ignore[no-any-return]
         if isinstance(value, SourceError):
-            self.check()  # the error may be due to a source that a signal cut short
+            self.raise_if_caught()  # the error may be due to a source that a signal cut short
         raise value
 
     def _handle_signal(self, number: int, frame: FrameType | None) -> None:

@@ -78,15 +78,15 @@ def _get_stderr_width() -> int:
         return 80
 
 
-def wrap_text(text: str, columns: int, indent: int = 0, first: str = "") -> list[str]:
-    """Wrap text between words; the first line begins with `first`, the others are indented."""
+def wrap_text(text: str, columns: int, indent: int = 0, first_prefix: str = "") -> list[str]:
+    """Wrap text between words; the first line begins with `first_prefix`; indent the others."""
     from textwrap import wrap  # lazy import: few messages need it
 
     lines = wrap(
-        text, columns, initial_indent=first, subsequent_indent=" " * indent,
+        text, columns, initial_indent=first_prefix, subsequent_indent=" " * indent,
         break_long_words=False, break_on_hyphens=False,
     )  # fmt: skip
-    return lines or [first.rstrip()]
+    return lines or [first_prefix.rstrip()]
 
 
 def set_json_messages(context: click.Context, is_set: bool) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stream_perceptron import DivergedError, LiveModel, ModelSizeError, SourceError
-from stream_perceptron.checkpoint.encoding import to_json
+from stream_perceptron.checkpoint.encoding import convert_to_json_value
 from stream_perceptron.data.source import Source
 from stream_perceptron.live.drift import explain_drop
 from stream_perceptron.live.files import GivenFile, identify_files
@@ -42,14 +42,14 @@ from .checks import (
 from .command import Options, convert_value_errors
 from .files import require_expected_content
 from .lines import RejectedRowFormatter, make_formatter
-from .outputs import Output, SavedSizes, open_output
+from .outputs import Output, OutputSizes, open_output
 from .progress import Printer
 from .reading import (
-    add_skip_bad_to_errors,
     announce_terminal_input,
     describe_lost_bytes,
     iter_sources,
     make_read_options,
+    suggest_skipping_rejected_rows,
 )
 from .rejections import Rejections
 from .signals import Signals, exit_on_signal
@@ -92,9 +92,9 @@ class TrainingRun:
             self.train()
 
     @property
-    def n_read(self) -> int:
+    def n_rows_read(self) -> int:
         """The number of rows of the files that were read, in earlier runs, too."""
-        return sum(file.progress.n_read for file in self.files)
+        return sum(file.progress.n_rows_read for file in self.files)
 
     @property
     def n_new_rows(self) -> int:
@@ -135,7 +135,7 @@ class TrainingRun:
         if is_new:
             self.live = self._create_model(sources)
             if saved is not None and history is saved.history:
-                self.live.take_over(saved)
+                self.live.continue_reading_of(saved)
         else:
             assert saved is not None
             self.live = saved
@@ -164,7 +164,7 @@ class TrainingRun:
                 )
             except SourceError:
                 for source in sources:
-                    if text := describe_lost_bytes(source, has_model=False):
+                    if text := describe_lost_bytes(source, is_model_saved=False):
                         print_message(text)
                 raise
 
@@ -174,7 +174,9 @@ class TrainingRun:
         read_options = live.read_options
         if live.history.is_empty:
             read_options = set_source_options(read_options, options)
-        read_options = replace(read_options, keep=options.keep).join_names(live.schema.columns)
+        read_options = replace(read_options, keep=options.keep).join_names_with_commas(
+            live.schema.columns
+        )
         live.resume(sources, read_options, self._needs_label)
         self._changed_parameters = change_parameters(live, options)
 
@@ -189,7 +191,7 @@ class TrainingRun:
             formatters[str(options.rejected)] = RejectedRowFormatter()
         saved = None
         if options.model is not None and not options.overwrite:
-            saved = SavedSizes(options.model.parent, self._state.outputs)
+            saved = OutputSizes(options.model.parent, self._state.outputs)
         for path, formatter in formatters.items():
             if path != "-":
                 require_expected_content(
@@ -207,9 +209,9 @@ class TrainingRun:
         if options.limit is not None and any(file.source.is_stream for file in self.files):
             return int(options.limit)
         if None in counts:
-            return None if options.limit is None else max(0, int(options.limit) - self.n_read)
+            return None if options.limit is None else max(0, int(options.limit) - self.n_rows_read)
         n_rows = int(options.passes) * sum(filter(None, counts))
-        return (n_rows if options.limit is None else min(options.limit, n_rows)) - self.n_read
+        return (n_rows if options.limit is None else min(options.limit, n_rows)) - self.n_rows_read
 
     def _print_start(self) -> None:
         """Print where a run resumes, and what the user should know about files and options."""
@@ -263,14 +265,14 @@ class TrainingRun:
         """Learn all rows, and finish; after an error, report and save what was learned before."""
         try:
             # Closing the generator stops its prefetch thread before Python exits.
-            with add_skip_bad_to_errors(), closing(self.results()) as results:
+            with suggest_skipping_rejected_rows(), closing(self.results()) as results:
                 for result in results:
                     self.rejections.add(result.rejected)
-                    self._check_labels(_MIN_CHECKED_LABELS)
+                    self._require_classes_once(_MIN_CHECKED_LABELS)
                     self.report(result)
                     if self._interval.is_due(self.live.progress.rows):
                         self.save()
-            self._check_labels()
+            self._require_classes_once()
         except LabelsError:
             self.print_last_row()
             raise
@@ -286,7 +288,7 @@ class TrainingRun:
             raise
         self.finish()
 
-    def _check_labels(self, n_samples: int = 0) -> None:
+    def _require_classes_once(self, n_samples: int = 0) -> None:
         """Check once, after a number of samples, that the labels of a new model are classes."""
         if self._must_check_labels and self.live.model.n_seen >= n_samples:
             self._must_check_labels = False
@@ -310,7 +312,7 @@ class TrainingRun:
             self.print_notice(warning)
         if result.is_repeated:
             self.print_notice("further pass: rows already learned do not count toward the accuracy")
-        if result.is_report_due or printer.is_row_overdue(n_rows):
+        if result.is_report_due or printer.is_table_row_overdue(n_rows):
             self._print_figures()
         printer.redraw(progress, n_rows)
         if progress.events and progress.events[-1].found > self._state.reported_row:
@@ -324,13 +326,13 @@ class TrainingRun:
             return
         if prints_json():
             self.printer.print_record(
-                self.n_new_rows, row=self.live.progress.rows, **self._compute_figures()
+                self.n_new_rows, row=self.live.progress.rows, **self._compute_metrics()
             )
         else:
             self.printer.print_row(self.live.progress, self.n_new_rows)
 
-    def _compute_figures(self) -> dict[str, Any]:
-        return {**compute_figures(self.live), "seconds": round(self.printer.seconds, 3)}
+    def _compute_metrics(self) -> dict[str, Any]:
+        return {**compute_figures(self.live), "seconds": round(self.printer.elapsed_seconds, 3)}
 
     def _print_drift_events(self) -> None:
         """Print the drift events that no run has printed."""
@@ -382,7 +384,7 @@ class TrainingRun:
         self._interval.restart(live.progress.rows)
         has_learned = not (live.is_unused or live.lacks_labels or self._has_only_rejected)
         has_read_pipe = live.progress.rows and any(file.source.is_stream for file in self.files)
-        has_output = any(output.has_lines for output in self.outputs)
+        has_output = any(output.has_content for output in self.outputs)
         if path is None or not (has_learned or has_read_pipe or has_output):
             return None
         self._write(path)
@@ -391,10 +393,10 @@ class TrainingRun:
 
     def _write(self, path: Path) -> None:
         """Save the model with the sizes of the output files."""
-        sizes = SavedSizes(path.parent, self._state.outputs)
+        sizes = OutputSizes(path.parent, self._state.outputs)
         for output in self.outputs:
-            output.sync(sizes)
-        self.live.save(path, to_json(self._state))
+            output.sync_to_disk(sizes)
+        self.live.save(path, convert_to_json_value(self._state))
 
     @property
     def _has_only_rejected(self) -> bool:
@@ -402,7 +404,7 @@ class TrainingRun:
         if self.live.is_unused:
             return self.live.progress.rows > 0
         all_progress = [file.progress for file in self.files]
-        return self.n_read > 0 and all(
+        return self.n_rows_read > 0 and all(
             progress.rejected == progress.position.rows for progress in all_progress
         )
 
@@ -421,7 +423,7 @@ class TrainingRun:
         if self._has_only_rejected and not signals.is_set:
             if path is not None:
                 self.print_notice(f"saved {path}")
-            raise self.rejections.build_error(self.n_read)
+            raise self.rejections.build_error(self.n_rows_read)
         if "limit" not in self.options.given and self.n_new_rows and not signals.is_set:
             require_labels(live, self.files[0].source)
         if self.n_new_rows:
@@ -461,7 +463,7 @@ class TrainingRun:
 
         live = self.live
         return {
-            **self._compute_figures(),
+            **self._compute_metrics(),
             "redelivered": live.n_redelivered,
             "stopped": live.stopped,
             "skipped_rows": self.rejections.first_texts,

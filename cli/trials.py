@@ -18,7 +18,7 @@ from stream_perceptron.live.sweep import (
     SWEPT_PARAMETERS,
     Trial,
     build_trials,
-    get_active_model,
+    get_first_unfinished_model,
     learn_trials,
     rank_trials,
 )
@@ -56,14 +56,14 @@ class SweepRun(TrainingRun):
         swept["lr"] = self.options.lr or DEFAULT_RATES
         with convert_value_errors():
             self.trials = build_trials(self.live, swept)
-        self.live = get_active_model(self.trials)
+        self.live = get_first_unfinished_model(self.trials)
 
     def results(self) -> Generator[StepResult, None, None]:
         options = self.options
         for result in learn_trials(
             self.trials, self.files, options.passes, options.limit, options.skip_bad
         ):
-            self.live = get_active_model(self.trials)
+            self.live = get_first_unfinished_model(self.trials)
             yield result
 
     def report(self, result: StepResult | Round) -> None:

@@ -35,7 +35,7 @@ def verify(options: Options) -> None:
     with LiveLine() as line, exit_on_signal() as signals:
 
         def advance(done: int, total: int) -> None:
-            signals.check()
+            signals.raise_if_caught()
             if line.is_due():
                 line.show(format_progress_bar(done / max(total, 1), "", line.width))
 

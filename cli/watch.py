@@ -13,7 +13,7 @@ _FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 
 
-def run_in_child_process(run: Callable[[], None], explanation: str) -> int:
+def run_in_child_process(run: Callable[[], None], failure_message: str) -> int:
     """Run a function in a child process, and return the child's exit code.
 
     If the child ends before the function does, as when Ray loses its processes on this machine,
@@ -37,5 +37,5 @@ def run_in_child_process(run: Callable[[], None], explanation: str) -> int:
     has_finished = os.read(reading, 1) != b""
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if not has_finished:
-        raise OneLineError(explanation)
+        raise OneLineError(failure_message)
     return code if code >= 0 else 128 - code

@@ -35,7 +35,7 @@ def encode_string(str name, str text):
     return features
 
 
-def format_number(str spelling, double number):
+def name_number_category(str spelling, double number):
     """Return the name of a number as a category, given its spelling."""
     cdef bytes content = spelling.encode()
     cdef const uint8_t* p = content

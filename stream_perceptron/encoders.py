@@ -67,20 +67,20 @@ def format_category(value: str | float | bool | Decimal) -> str:
     if isinstance(value, Decimal):
         is_whole = value.is_finite() and value == value.to_integral_value()
         value = int(value) if is_whole else float(value)
-    return format_number(str(value), value)
+    return name_number_category(str(value), value)
 
 
-def format_number(spelling: str, number: float) -> str:
+def name_number_category(spelling: str, number: float) -> str:
     """Return the name of a number as a category: by its shortest decimal, or by its digits.
 
     Examples
     --------
-    >>> format_number("+200", 200.0), format_number("2.50", 2.5), format_number("007", 7.0)
-    ('200', '2.5', '007')
+    >>> [name_number_category(text, float(text)) for text in ("+200", "2.50", "007")]
+    ['200', '2.5', '007']
 
     """
     try:
-        return str(_text.format_number(spelling, number))
+        return str(_text.name_number_category(spelling, number))
     except OverflowError:  # a whole number of more than 308 digits
         return spelling
 
@@ -178,7 +178,7 @@ class RecordEncoder(Transformer):
 
     def transform_one(self, x: Mapping[Hashable, Any]) -> dict[Hashable, float]:
         """Return the features of a record."""
-        key = self._find_vector(x)
+        key = self._find_vector_name(x)
         if key is None:
             return self._encode(x)
         values = flatten_list(_to_list(x[key]))
@@ -205,7 +205,7 @@ class RecordEncoder(Transformer):
         records: Iterable[Any] = frame.iter_rows(named=True)
         return FeatureFrame.build(map(self.transform_one, records), frame)
 
-    def _find_vector(self, x: Mapping[Hashable, Any]) -> Hashable | None:
+    def _find_vector_name(self, x: Mapping[Hashable, Any]) -> Hashable | None:
         """Return the name of the vector in a record, or None."""
         if self.vectors is False:
             return None
@@ -324,17 +324,17 @@ def _to_list(value: Any) -> Any:
 
 def _format_category(value: str | float | bool | Decimal | dt.date) -> str:
     """Return the name of a value as a category."""
-    return format_time(value) if isinstance(value, dt.date) else format_category(value)
+    return format_date_or_time(value) if isinstance(value, dt.date) else format_category(value)
 
 
-def format_time(value: dt.date) -> str:
+def format_date_or_time(value: dt.date) -> str:
     """Return the name of a date or time as a category: ISO 8601 with the fewest digits, in UTC.
 
     Examples
     --------
     >>> zone = dt.timezone(dt.timedelta(hours=1))
     >>> times = [dt.datetime(2024, 3, 5, 13), dt.datetime(2024, 3, 5, 13, 20, 0, 500_000, zone)]
-    >>> [format_time(value) for value in (dt.date(2024, 3, 5), *times)]
+    >>> [format_date_or_time(value) for value in (dt.date(2024, 3, 5), *times)]
     ['2024-03-05', '2024-03-05T13:00:00', '2024-03-05T12:20:00.5Z']
 
     """

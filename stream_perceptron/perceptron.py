@@ -17,7 +17,7 @@ from stream_perceptron.model.class_weights import ClassWeights, require_class_we
 from stream_perceptron.model.network import Network
 from stream_perceptron.model.rates import FallingRate, LearningRate
 from stream_perceptron.model.results import TrainOptions, TrainResult
-from stream_perceptron.model.rows import Rows, Samples, as_samples
+from stream_perceptron.model.rows import FeatureRows, Samples, as_samples
 from stream_perceptron.model.weights import WeightStore
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         rate = get_activation(self.activation).default_lr if value is None else value
         # A falling rate was checked when it was made; a schedule is checked when it is used.
         if not isinstance(rate, FallingRate) and not hasattr(rate, "get"):
-            validation.require_in_range("lr", rate, is_positive=True)
+            validation.require_finite_number("lr", rate, must_be_positive=True)
         self._lr, self.lr_ = value, rate
 
     @property
@@ -175,7 +175,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
     @epsilon.setter
     def epsilon(self, value: float) -> None:
-        validation.require_in_range("epsilon", value)
+        validation.require_finite_number("epsilon", value)
         self._epsilon = value
 
     @property
@@ -367,7 +367,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         nets, frame = self._compute_nets(X)
         predicted = nets.argmax(axis=1) if nets.size else np.full(len(nets), -1)
         return dataframe.to_native_series(
-            validation.look_up_labels(predicted, self.classes_), name=None, like=frame
+            validation.find_labels_by_id(predicted, self.classes_), name=None, like=frame
         )
 
     def predict_proba_many(self, X: IntoDataFrame) -> Any:
@@ -431,7 +431,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         """
         rows = frames.as_rows(X, features)
         result = self._learn(rows, validation.as_labels(labels, len(rows)), w, stop)
-        return validation.look_up_labels(result.predicted, self.classes_)
+        return validation.find_labels_by_id(result.predicted, self.classes_)
 
     def train(self, samples: Samples, options: TrainOptions = _DEFAULT_OPTIONS) -> TrainResult:
         """Predict and then learn from samples, and return the result for each.
@@ -444,7 +444,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
         return self.network.train(samples, self.lr_, self._epsilon, options)
 
     def _learn(
-        self, rows: Rows, labels: list[Hashable], w: object, stop: bool = False
+        self, rows: FeatureRows, labels: list[Hashable], w: object, stop: bool = False
     ) -> TrainResult:
         """Learn rows in order; raise an error if the model would diverge or memory runs out."""
         validation.require_labels(labels)
@@ -464,7 +464,7 @@ class SGDPerceptron(base.MiniBatchClassifier):
 
     def _compute_net(self, x: Mapping[Hashable, object]) -> Array:
         """Return the net inputs of a sample, shape (k,)."""
-        net = self.network.compute_net_one(x)
+        net = self.network.compute_net_inputs_one(x)
         if net is not None:
             return net
         validation.require_dict(x)
@@ -475,9 +475,9 @@ class SGDPerceptron(base.MiniBatchClassifier):
             # feature either, so it can be ignored.
             x = {name: x[name] for name in x if name in self.network.features.ids_by_name}
             row = validation.as_row(x)
-        return np.asarray(self.network.compute_nets(row)[0])
+        return np.asarray(self.network.compute_net_inputs(row)[0])
 
     def _compute_nets(self, X: IntoDataFrame) -> tuple[Array, nw.DataFrame[Any]]:
         """Return the net inputs (n, k) of the rows of a frame, and the frame."""
         frame = frames.read_frame(X, self.network.features.ids_by_name.__contains__)
-        return self.network.compute_nets(frame.rows), frame.like
+        return self.network.compute_net_inputs(frame.rows), frame.like

@@ -11,7 +11,7 @@ from river.preprocessing import StandardScaler
 
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.frames import FeatureFrame
-from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.rows import FeatureRows
 from stream_perceptron.model.scaler import MAX_STANDARDIZED, describe_out_of_range
 from stream_perceptron.model.validation import as_row, require_finite
 
@@ -62,7 +62,7 @@ class Standardizer(StandardScaler):
         except (TypeError, ValueError, ArithmeticError):
             is_usable = False
         if not is_usable:
-            _require_in_range(as_row(x))
+            _require_standardizable(as_row(x))
         super().learn_one(x)  # type: ignore[no-untyped-call]
         self.standardized.update(name for name, value in x.items() if value not in (0, 1))
 
@@ -93,7 +93,7 @@ class Standardizer(StandardScaler):
             return
         frame = dataframe.into_frame(X)
         values = dataframe.to_numpy(frame)
-        _require_in_range(require_finite(Rows.from_table(frame.columns, values)))
+        _require_standardizable(require_finite(FeatureRows.from_table(frame.columns, values)))
         super().learn_many(X)
         is_number = ((values != 0) & (values != 1)).any(axis=0)
         self.standardized.update(np.array(frame.columns, object)[is_number].tolist())
@@ -112,7 +112,7 @@ class Standardizer(StandardScaler):
         return dataframe.to_native_frame(values, columns=frame.columns, like=frame)
 
 
-def _require_in_range(rows: Rows) -> None:
+def _require_standardizable(rows: FeatureRows) -> None:
     """Check that the features of rows can be standardized."""
     for cell in np.flatnonzero(np.abs(rows.values) > MAX_STANDARDIZED)[:1].tolist():
         name = rows.names[rows.feature_ids[cell]]

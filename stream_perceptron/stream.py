@@ -108,7 +108,7 @@ def iter_parquet(
 def _iter_samples(sources: Sequence[Source], request: ReadRequest) -> Iterator[tuple[object, ...]]:
     """Yield (x, y) for each sample, or (x, y, {"w": w}) if there is a weight column."""
     for source in sources:
-        if request.schema.is_list is None and source.find_layout(request).may_be_list:
+        if request.schema.is_list is None and source.find_layout(request).may_have_list_rows:
             columns, _ = source.peek_first_row(request)
             request = request.with_schema(columns.schema)
         batches = source.batches(request)
@@ -121,7 +121,7 @@ def _iter_samples(sources: Sequence[Source], request: ReadRequest) -> Iterator[t
             for x, y, w in triples:
                 yield (x, y) if request.read_options.weight is None else (x, y, {"w": w})
             batch.require_no_rejections()
-        source.release()
+        source.close_if_many_files()
         columns = batches.columns
         request = replace(
             request.with_schema(columns.schema),

@@ -24,7 +24,7 @@ from stream_perceptron.distributed.rounds import (
     plan_round,
 )
 from stream_perceptron.errors import DivergedError, ModelSizeError, VerificationError
-from stream_perceptron.live.files import FileProgress, Segment
+from stream_perceptron.live.files import FileProgress, SourceSegment
 from stream_perceptron.live.history import ROUNDS, Entry
 from stream_perceptron.live.loop import learn_segments
 from stream_perceptron.live.model import LiveModel
@@ -138,7 +138,7 @@ class _Replay:
             for position in index.find(source.content):
                 self._sources.setdefault(position, source)
                 used.add(source)
-            source.release()
+            source.close_if_many_files()
         names = {os.path.realpath(source.path): source.name for source in sources}
         for position in positions:
             if position not in self._sources and position.name in names:
@@ -189,7 +189,7 @@ class _Replay:
         """Learn rows of a file, or rows of files that stand in for a pipe."""
         n_rows = entry.end - entry.start
         if entry.is_stream:
-            self._learn_pipe_files(live, entry)
+            self._learn_files_for_pipes(live, entry)
         else:
             source = self._sources[entry.files[0]]
             position = FilePosition(
@@ -198,11 +198,11 @@ class _Replay:
             )  # fmt: skip
             progress = FileProgress(position, further_pass=position)
             n_read = self._learn_segment(
-                live, Segment(source, progress, entry.end, entry.is_repeated)
+                live, SourceSegment(source, progress, entry.end, entry.is_repeated)
             )
             _require_no_missing_rows(entry, n_rows - n_read, f"{source.name} lacks")
 
-    def _learn_pipe_files(self, live: LiveModel, entry: Entry) -> None:
+    def _learn_files_for_pipes(self, live: LiveModel, entry: Entry) -> None:
         """Learn rows of the files that stand in for a pipe; do not count redelivered rows."""
         n_left, position, files = entry.end - entry.start, self._pipe_position, self._pipe_files
         if entry.start == 0 and position is not None:
@@ -211,7 +211,7 @@ class _Replay:
         while n_left and files:
             position = position or FilePosition(files[0].name)
             end = position.rows + n_left
-            segment = Segment(files[0], FileProgress(position), end, is_stream=True)
+            segment = SourceSegment(files[0], FileProgress(position), end, is_stream=True)
             n_left -= self._learn_segment(live, segment)
             position = segment.position
             if n_left:
@@ -220,7 +220,7 @@ class _Replay:
         self._pipe_position = position
         _require_no_missing_rows(entry, n_left, "the files that stand for it lack")
 
-    def _learn_segment(self, live: LiveModel, segment: Segment) -> int:
+    def _learn_segment(self, live: LiveModel, segment: SourceSegment) -> int:
         """Learn the rows of a segment; return how many were read, not counting redelivered rows."""
         count = RowCount()
         results = learn_segments(Learner(live), [segment], count, skip_rejected=True)
@@ -294,7 +294,7 @@ def _require_equal_models(live: LiveModel, replayed: LiveModel) -> None:
     parts = zip(_list_verified_values(live), _list_verified_values(replayed), strict=True)
     for (name, value), (_, expected) in parts:
         for place, ours, theirs in _find_differences(value, expected):
-            keys = f" ({', '.join(_name_keys(live, name, place))})" if place else ""
+            keys = f" ({', '.join(_iterate_key_names(live, name, place))})" if place else ""
             raise VerificationError(f"{name}{keys}: {ours!r}, but the sources give {theirs!r}")
 
 
@@ -328,11 +328,11 @@ def _find_differences(value: Any, expected: Any) -> Iterator[tuple[tuple[Any, ..
         yield (), value, expected
 
 
-def _name_keys(live: LiveModel, part: str, place: tuple[Any, ...]) -> Iterator[str]:
+def _iterate_key_names(live: LiveModel, part: str, keys: tuple[Any, ...]) -> Iterator[str]:
     """Yield the names of the keys that lead to a difference."""
     names = {
         "class": live.model.classes_, "feature": live.model.features_, "statistic": _STATISTICS
     }  # fmt: skip
-    kinds = () if place == ("shape",) else _DIMENSIONS.get(part, ())
-    for kind, key in zip_longest(kinds, place):
+    kinds = () if keys == ("shape",) else _DIMENSIONS.get(part, ())
+    for kind, key in zip_longest(kinds, keys):
         yield str(key) if kind is None else f"{kind} {names[kind][key]!r}"

@@ -92,7 +92,7 @@ def _use_model(live: LiveModel, path: Path, data: Path) -> None:
     """Inspect a forged model, and predict and learn with it."""
     require_displayable(live)
     render_report({"m.npz": live})
-    if live.python_only_part is not None:
+    if live.part_not_in_sources is not None:
         return
     with suppress(StreamPerceptronError):  # large weights may make net inputs infinite
         live.model.predict_one(dict.fromkeys(live.model.features_, 1.0))

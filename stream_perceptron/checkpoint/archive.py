@@ -71,7 +71,7 @@ def lock_checkpoint(path: Path) -> Iterator[None]:
 def write_checkpoint(path: Path, meta: dict[str, object], arrays: NamedArrays) -> None:
     """Write a checkpoint, and keep the existing file at `get_previous_path(path)`."""
     data = to_bytes(meta, arrays)
-    with atomic.open_replacement(path, previous=get_previous_path(path)) as file:
+    with atomic.open_replacement(path, previous_path=get_previous_path(path)) as file:
         file.write(data)
 
 
@@ -165,15 +165,15 @@ def from_bytes(data: bytes) -> tuple[dict[str, object], NamedArrays]:
     return meta, arrays
 
 
-def _check_members(archive: zipfile.ZipFile, size: int) -> Iterator[zipfile.ZipInfo]:
+def _check_members(archive: zipfile.ZipFile, n_bytes: int) -> Iterator[zipfile.ZipInfo]:
     """Yield the members after checking their sizes against that of the file."""
     import zipfile
 
     for info in archive.infolist():
-        size -= info.file_size
+        n_bytes -= info.file_size
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size:
             raise CheckpointError(f"member {info.filename!r} is compressed")
-        if size < 0:
+        if n_bytes < 0:
             raise CheckpointError("members are larger than the file")
         yield info
 

@@ -24,7 +24,7 @@ _LINK_UNSUPPORTED = (
 
 
 @contextmanager
-def open_replacement(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
+def open_replacement(path: Path, previous_path: Path | None = None) -> Iterator[BinaryIO]:
     """Open a temporary file that replaces `path` once it is complete and on disk.
 
     On any error, the temporary file is removed and `path` is unchanged. System errors name `path`.
@@ -41,8 +41,8 @@ def open_replacement(path: Path, previous: Path | None = None) -> Iterator[Binar
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if previous is not None and path.exists():
-            _link_previous(path, previous)
+        if previous_path is not None and path.exists():
+            _link_previous(path, previous_path)
         os.replace(temporary, path)
         sync_folder(path.parent)
     except BaseException as error:

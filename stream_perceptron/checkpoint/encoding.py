@@ -116,23 +116,26 @@ def encode_lr(lr: object) -> object:
 _get_field_types = cache(get_type_hints)  # the types of a dataclass's fields
 
 
-def to_json(value: object) -> object:
-    """Convert a dataclass, or the value of a field, to JSON; `from_json` is the inverse.
+def convert_to_json_value(value: object) -> object:
+    """Convert a dataclass, or the value of a field, to JSON.
 
     Fields with `metadata={"saved": False}` are omitted. A field with `{"is_json": True}` already
     holds JSON. A dict becomes a sorted list of pairs.
     """
     if isinstance(value, list | tuple):
-        return [part if type(part) is str else to_json(part) for part in value]
+        return [part if type(part) is str else convert_to_json_value(part) for part in value]
     if isinstance(value, dict):
-        return [[to_json(key), to_json(part)] for key, part in sorted(value.items())]
+        return [
+            [convert_to_json_value(key), convert_to_json_value(part)]
+            for key, part in sorted(value.items())
+        ]
     if value is None or isinstance(value, str | int | float):
         return value
     cls: Any = type(value)
     parts = {}
     for field in _list_saved_fields(cls):
         part = getattr(value, field.name)
-        parts[field.name] = part if field.metadata.get("is_json") else to_json(part)
+        parts[field.name] = part if field.metadata.get("is_json") else convert_to_json_value(part)
     return parts
 
 
@@ -141,10 +144,10 @@ def _list_saved_fields(cls: Any) -> list[Field[Any]]:
     return [field for field in fields(cls) if field.metadata.get("saved", True)]
 
 
-def from_json(cls: type[T], value: Any, where: str) -> T:
-    """Build a dataclass from JSON produced by `to_json`; check each value against its field's type.
+def convert_from_json_value(cls: type[T], value: Any, where: str) -> T:
+    """Build a dataclass from its JSON; check each value against the type of its field.
 
-    Other JSON may raise any error.
+    JSON that `convert_to_json_value` has not produced may raise any error.
     """
     hints, values = _get_field_types(cls), {}  # type: ignore[arg-type]
     for field in _list_saved_fields(cls):  # type: ignore[arg-type]
@@ -161,7 +164,7 @@ def _convert_value(hint: object, value: Any, where: str) -> object:
     if kind is UnionType:  # a type or None
         return None if value is None else _convert_value(kinds[0], value, where)
     if is_dataclass(hint):
-        return from_json(hint, value, where)  # type: ignore[arg-type]
+        return convert_from_json_value(hint, value, where)  # type: ignore[arg-type]
     if kind in (list, tuple) and type(value) is list:
         if kinds[0] is object or (kinds[0] is str and all(type(part) is str for part in value)):
             return kind(value)

@@ -9,7 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from stream_perceptron.checkpoint.encoding import decode, encode, encode_lr, from_json, to_json
+from stream_perceptron.checkpoint.encoding import (
+    convert_from_json_value,
+    convert_to_json_value,
+    decode,
+    encode,
+    encode_lr,
+)
 from stream_perceptron.errors import CheckpointError
 from stream_perceptron.model.arrays import Floats, NamedArrays
 from stream_perceptron.model.network import Snapshot
@@ -87,7 +93,7 @@ def encode_perceptron(model: SGDPerceptron) -> tuple[object, NamedArrays]:
         scaled_features=[encode(name) for name in later],
         has_indicators=None if scaler is None else scaler.has_indicators,
     )
-    return to_json(saved), arrays
+    return convert_to_json_value(saved), arrays
 
 
 def decode_perceptron(json: object, arrays: NamedArrays) -> SGDPerceptron:
@@ -99,7 +105,7 @@ def decode_perceptron(json: object, arrays: NamedArrays) -> SGDPerceptron:
         If they are inconsistent.
 
     """
-    saved = from_json(_SavedPerceptron, json, "model")
+    saved = convert_from_json_value(_SavedPerceptron, json, "model")
     rate = decode(saved.lr_in_use)
     model = SGDPerceptron(
         rate, saved.epsilon, saved.activation, saved.init_range, seed=saved.seed_in_use,

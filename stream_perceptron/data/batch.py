@@ -153,7 +153,7 @@ class Batch(Samples):
         offset = position.rows + n_rows
         if self.span is not None and self.row_ends is not None:
             header_size, offset = self.span.header_size, int(self.row_ends[-1])
-            start_digest, end_digest = self.span.digest(offset)
+            start_digest, end_digest = self.span.digest_windows(offset)
         return FilePosition(
             position.name, start_digest, end_digest, header_size, offset, position.rows + n_rows
         )

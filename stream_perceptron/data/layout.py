@@ -27,7 +27,7 @@ class Format(ABC):
     delimiter, decimal = b",", b"."
 
     @abstractmethod
-    def decode(self, kind: int, content: bytes) -> object:
+    def decode(self, cell_kind: int, content: bytes) -> object:
         """Return the value of a cell of a kind (NUMBER, TEXT, ...) as Python has it.
 
         Raises
@@ -37,16 +37,16 @@ class Format(ABC):
 
         """
 
-    def decode_label(self, kind: int, content: bytes) -> object:
+    def decode_label(self, cell_kind: int, content: bytes) -> object:
         """Return the value of a label: a string, unless cells are typed."""
-        return self.decode(kind, content)
+        return self.decode(cell_kind, content)
 
     def decode_name(self, spelling: bytes) -> str:
         """Return the name that a key spells."""
         return spelling.decode()
 
     @abstractmethod
-    def explain(self, record: bytes) -> Reason:
+    def explain_rejection(self, record: bytes) -> Reason:
         """Return why a record is malformed."""
 
 
@@ -120,18 +120,18 @@ class Layout:
         return self.key is not None
 
     @property
-    def may_be_list(self) -> bool:
+    def may_have_list_rows(self) -> bool:
         """Whether the first row to be learned decides if rows are lists."""
         return not (self.is_list or self.columns or self.is_encoded)
 
     @cached_property
     def feature_columns(self) -> list[str]:
         """The columns of a table that have no role and may be features."""
-        used = {self.label, *self.read_options.roles, *self.ignored}
+        used = {self.label, *self.read_options.columns_with_role, *self.ignored}
         return [name for name in self.columns if name not in used]
 
     @cached_property
-    def declared_numbers(self) -> list[str]:
+    def declared_number_columns(self) -> list[str]:
         """The columns of numbers of an Arrow source; none if a vector holds the features."""
         if self.is_list:
             return []
@@ -172,7 +172,7 @@ class Layout:
     @property
     def has_8_bit_features(self) -> bool:
         """Whether all features are declared as 8-bit."""
-        names = self.declared_numbers if self.key is None else [self.key]
+        names = self.declared_number_columns if self.key is None else [self.key]
         return bool(names) and all(
             name in self.types and self.types[name].is_8_bit for name in names
         )

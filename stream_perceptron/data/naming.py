@@ -32,18 +32,22 @@ def find_column(requested: str, names: Sequence[str], accepts_position: bool = T
     matches = [name for name in names if name.strip().lower() == requested.strip().lower()]
     if len(matches) == 1:
         return matches[0]
-    if accepts_position and is_position(requested) and -len(names) <= int(requested) <= len(names):
+    if (
+        accepts_position
+        and is_column_position(requested)
+        and -len(names) <= int(requested) <= len(names)
+    ):
         position = int(requested)
         return names[position - 1 if position > 0 else position]
     return None
 
 
-def is_position(text: str) -> bool:
+def is_column_position(text: str) -> bool:
     """Whether a string can be the position of a column, counted from 1, or backward from -1.
 
     Examples
     --------
-    >>> [is_position(text) for text in ("1", "-1", "0", "age")]
+    >>> [is_column_position(text) for text in ("1", "-1", "0", "age")]
     [True, True, False, False]
 
     """
@@ -67,17 +71,17 @@ def suggest_similar_name(requested: str, names: Sequence[str]) -> str:
     return f"; did you mean {by_lower_case[close[0]]!r}?" if close else ""
 
 
-def join_names(requested: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+def join_names_with_commas(requested: Sequence[str], columns: Sequence[str]) -> tuple[str, ...]:
     """Return names that were separated by commas; adjacent ones may be a name that has commas.
 
     Examples
     --------
-    >>> join_names(["a", "City", "State"], ["City, State", "a"])
+    >>> join_names_with_commas(["a", "City", "State"], ["City, State", "a"])
     ('a', 'City, State')
 
     """
     joined = list(requested)
-    for name in names if len(joined) > 1 else ():
+    for name in columns if len(joined) > 1 else ():
         parts = [part.strip() for part in name.split(",")] if "," in name else []
         for i in range(len(joined)) if parts else ():
             if joined[i : i + len(parts)] == parts:

@@ -11,7 +11,7 @@ from stream_perceptron.data.naming import (
     format_option_value,
     quote_names,
 )
-from stream_perceptron.data.values import is_amount, spells_number
+from stream_perceptron.data.values import has_currency_or_separators, spells_number
 
 if TYPE_CHECKING:
     from stream_perceptron.data.layout import Layout
@@ -45,9 +45,9 @@ class Notice(str):
 def describe_columns(
     layout: Layout,
     schema: Schema,
-    numbers: Sequence[str],
-    strings: Sequence[str],
-    row_ids: Sequence[str],
+    number_columns: Sequence[str],
+    string_columns: Sequence[str],
+    row_id_columns: Sequence[str],
 ) -> Iterator[Notice]:
     """Yield notices about the columns of a source.
 
@@ -57,23 +57,25 @@ def describe_columns(
         The layout of the rows, and the schema from the learned rows.
     numbers, strings
         The columns that have had numbers, and those that have had strings.
-    row_ids
+    row_id_columns
         The columns that seem to number the rows, and are new to the model.
 
     """
     options = layout.read_options
-    scales = {layout.find_scale(name) for name in (numbers if layout.key is None else [layout.key])}
+    scales = {
+        layout.find_scale(name) for name in (number_columns if layout.key is None else [layout.key])
+    }
     notes = ", standardized" if options.standardize else ""
     if scales - {1.0}:
         notes += f", scaled by {', '.join(map(format_scale, sorted(scales)))}"
-    if numbers:
-        subject = f"{len(numbers):,} column{'s' * (len(numbers) != 1)} with numbers"
+    if number_columns:
+        subject = f"{len(number_columns):,} column{'s' * (len(number_columns) != 1)} with numbers"
         if layout.is_list:
-            subject = f"{len(numbers):,} numbers from {layout.key!r}"
-        yield Notice(f"{subject}{notes}: {format_names(numbers)}")
-    if strings:
-        subject = f"{len(strings):,} column{'s' * (len(strings) != 1)} with strings"
-        yield Notice(f"{subject}: {format_names(strings)}")
+            subject = f"{len(number_columns):,} numbers from {layout.key!r}"
+        yield Notice(f"{subject}{notes}: {format_names(number_columns)}")
+    if string_columns:
+        subject = f"{len(string_columns):,} column{'s' * (len(string_columns) != 1)} with strings"
+        yield Notice(f"{subject}: {format_names(string_columns)}")
     if options.join is not None:
         yield Notice(f"labels may come later, in rows with the same {options.join}")
     if label := options.label or schema.label or layout.label:
@@ -89,24 +91,24 @@ def describe_columns(
         yield Notice(f"position: {', '.join(options.position)}")
     if ignored := [*options.ignore, *(f"{n} ({layout.types[n].name})" for n in layout.ignored)]:
         yield Notice(f"ignored: {format_names(ignored)}")
-    if row_ids:
+    if row_id_columns:
         predicate, pronoun = "looks like a row number, which spoils learning", "it"
-        if len(row_ids) > 1:
+        if len(row_id_columns) > 1:
             predicate, pronoun = "look like row numbers, which spoil learning", "them"
-        text = f"{quote_names(row_ids)} {predicate}; to drop {pronoun}"
-        yield build_warning(text, remedies=[f"--ignore {format_option_value(row_ids)}"])
+        text = f"{quote_names(row_id_columns)} {predicate}; to drop {pronoun}"
+        yield build_warning(text, remedies=[f"--ignore {format_option_value(row_id_columns)}"])
 
 
-def describe_first_string(column: str, text: str, had_number: bool, has_types: bool) -> str:
+def describe_first_string(column: str, text: str, had_number: bool, has_typed_columns: bool) -> str:
     """Return a notice on the first string of a column that may have been meant as a number.
 
-    `has_types` says whether the format distinguishes numbers from strings. The notice is empty if
-    there is nothing to report.
+    `has_typed_columns` says whether the format distinguishes numbers from strings. The notice is
+    empty if there is nothing to report.
     """
     subject = f"{column!r} is {text[:_MAX_SHOWN]!r}: a category"
-    if has_types and spells_number(text):
+    if has_typed_columns and spells_number(text):
         return f"{subject}, because it is a string; convert it to learn it as a number"
-    if is_amount(text):
+    if has_currency_or_separators(text):
         return f"{subject}; remove signs and separators to learn it as a number"
     return f"{subject}, because it is not a number" if had_number else ""
 
@@ -137,7 +139,7 @@ def build_warning(text: str, code: str | None = None, remedies: Sequence[str] = 
     return notice
 
 
-def build_full_model_warning() -> Notice:
+def build_max_weights_warning() -> Notice:
     """Return a warning about a model that has no room for new features."""
     text = "the model is full: new features are ignored; raise --max-weights to learn them"
     return build_warning(text, FULL_MODEL)

@@ -96,7 +96,7 @@ def open_sources(
             source = opened[path] = open_source(path, file_format, interrupt)
             source.keeps_open = len(opened) <= _MAX_OPEN_FILES
         yield opened[path]
-        opened[path].release()
+        opened[path].close_if_many_files()
 
 
 class InferredOptions(NamedTuple):
@@ -129,14 +129,14 @@ def infer_from_sources(
             options = _choose_scaling(source, layout, request) if is_new else request.read_options
             # Keep the name of the join column: the column order may differ in the next source.
             options = replace(options, join=layout.read_options.join or options.join)
-            options = options.join_names(layout.columns)
+            options = options.join_names_with_commas(layout.columns)
             inferred = inferred._replace(first=source, layout=layout, read_options=options)
             request = replace(request, read_options=options)
         if not layout.is_empty:
             schema = layout.extend_schema(request.schema)
             schema = replace(schema, label_type=layout.label_type or schema.label_type)
             request, inferred = request.with_schema(schema), inferred._replace(schema=schema)
-        source.release()
+        source.close_if_many_files()
     return inferred
 
 
@@ -149,7 +149,11 @@ def _choose_scaling(source: Source, layout: Layout, request: ReadRequest) -> Rea
     options = request.read_options
     if options.scale is not None:
         return replace(options, standardize=bool(options.standardize))
-    names = layout.declared_numbers if layout.key is None else name_vector_elements(layout.key, 1)
+    names = (
+        layout.declared_number_columns
+        if layout.key is None
+        else name_vector_elements(layout.key, 1)
+    )
     numbers, is_list = dict.fromkeys(names, 0.0), layout.is_list
     if all(map(is_pixel, numbers)) and not layout.has_8_bit_features:
         columns, numbers = source.peek_first_row(request)

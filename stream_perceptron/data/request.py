@@ -50,7 +50,7 @@ class ReadRequest:
     redeliveries: Redeliveries | None = None
 
     @property
-    def max_elements(self) -> int:
+    def max_list_elements(self) -> int:
         """A list of more numbers is rejected before names are created."""
         return self.max_weights // WEIGHTS_PER_NAME
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from stream_perceptron.data.naming import find_column, join_names
+from stream_perceptron.data.naming import find_column, join_names_with_commas
 from stream_perceptron.errors import SampleError, SourceError
 
 
@@ -51,18 +51,18 @@ class ReadOptions:
             raise ValueError(f"max_pending is {self.max_pending}: choose a whole number above 0")
 
     @property
-    def roles(self) -> set[str]:
+    def columns_with_role(self) -> set[str]:
         """The ignored columns, and the position, weight and join columns."""
         return {*self.ignore, *self.position, *filter(None, (self.weight, self.join))}
 
-    def join_names(self, columns: Sequence[str]) -> ReadOptions:
+    def join_names_with_commas(self, columns: Sequence[str]) -> ReadOptions:
         """Return the options after joining the parts of names of columns that have commas."""
         return replace(
             self,
-            ignore=join_names(self.ignore, columns),
-            position=join_names(self.position, columns),
-            categorical=join_names(self.categorical, columns),
-            keep=join_names(self.keep, columns),
+            ignore=join_names_with_commas(self.ignore, columns),
+            position=join_names_with_commas(self.position, columns),
+            categorical=join_names_with_commas(self.categorical, columns),
+            keep=join_names_with_commas(self.keep, columns),
         )
 
     def resolve_positions(self, schema: Schema) -> ReadOptions:
@@ -75,17 +75,17 @@ class ReadOptions:
         if not schema.columns:
             return replace(self, label=label)
 
-        def resolve_name(requested: str) -> str:
+        def resolve_source_name(requested: str) -> str:
             return find_column(requested, schema.columns) or requested
 
         return replace(
             self,
             label=label,
-            weight=self.weight and resolve_name(self.weight),
-            join=self.join and resolve_name(self.join),
-            ignore=tuple(map(resolve_name, self.ignore)),
-            position=tuple(map(resolve_name, self.position)),
-            categorical=tuple(map(resolve_name, self.categorical)),
+            weight=self.weight and resolve_source_name(self.weight),
+            join=self.join and resolve_source_name(self.join),
+            ignore=tuple(map(resolve_source_name, self.ignore)),
+            position=tuple(map(resolve_source_name, self.position)),
+            categorical=tuple(map(resolve_source_name, self.categorical)),
         )
 
     @property
@@ -129,7 +129,7 @@ class Schema:
         """Whether no row has been learned yet."""
         return not (self.columns or self.element_names) and self.is_list is None
 
-    def match_columns(self, n: int) -> tuple[str, ...]:
+    def get_columns_of_unnamed_values(self, n_values: int) -> tuple[str, ...]:
         """Return the columns of n unnamed values: all columns, or all but the label.
 
         Raises
@@ -140,23 +140,24 @@ class Schema:
         """
         unlabeled = tuple(name for name in self.columns if name != self.label)
         for columns in (self.columns, unlabeled):
-            if n == len(columns):
+            if n_values == len(columns):
                 return columns
         expected = f"{len(self.columns):,} column{'s' * (len(self.columns) != 1)}"
         if self.label is not None:
             expected += f", or {len(unlabeled):,} without the label {self.label!r}"
         raise SampleError(
-            f"it has {n:,} value{'s' * (n != 1)} without names, but the model has {expected}",
+            f"it has {n_values:,} value{'s' * (n_values != 1)} without names, but the model has "
+            f"{expected}",
             code="list_length",
         )
 
-    def with_label_type(self, label_type: str, where: str) -> Schema:
+    def with_label_type(self, label_type: str, source_name: str) -> Schema:
         """Return the schema with this label type; all sources must have the same type."""
         if self.label_type == label_type:
             return self
         if self.label_type is None:
             return replace(self, label_type=label_type)
         raise SourceError(
-            f"{where}: labels are of type {label_type}, but earlier labels are of type "
+            f"{source_name}: labels are of type {label_type}, but earlier labels are of type "
             f"{self.label_type}"
         )

@@ -32,14 +32,14 @@ from stream_perceptron.data.meaning.occurrences import (
     find_numeric_columns,
     find_seen,
     find_string_columns,
-    list_paths,
+    list_column_paths,
 )
 from stream_perceptron.data.naming import looks_like_row_id, suggest_similar_name
 from stream_perceptron.data.notices import (
     FULL_MODEL,
     UNSEEN_LABEL,
     Notice,
-    build_full_model_warning,
+    build_max_weights_warning,
     build_unknown_columns_warning,
     build_unused_columns_warning,
     build_warning,
@@ -56,7 +56,7 @@ _MAX_PEEKED_ROWS = 100  # how many of the first rows to search for a usable one
 METADATA_KEY = b"stream_perceptron"
 
 
-class Batches(Iterator[Batch | None]):
+class BatchReader(Iterator[Batch | None]):
     """The rows of a source as batches, and None while a pipe is silent.
 
     Attributes
@@ -105,7 +105,7 @@ class Batches(Iterator[Batch | None]):
         """
         self._set_columns(self._source.find_layout(request), request)
 
-    def adopt_layout(self) -> bool:
+    def switch_to_lists(self) -> bool:
         """Read the next rows as lists if the next one has shown that rows are lists."""
         columns, request = self.columns, self.request
         layout = columns.lists.next_layout
@@ -128,7 +128,7 @@ class Batches(Iterator[Batch | None]):
         self.columns.reader = None  # so that both are freed at once: they refer to each other
         self.columns, self.request, self._first_row = columns, request, self.next_row
 
-    def build_notice(self, text: str) -> Batch:
+    def build_notice_batch(self, text: str) -> Batch:
         """Return a batch without rows that carries a notice."""
         batch = build_empty_batch(self._source.name, self.next_row, self.columns.schema)
         batch.notices = (Notice(text),)
@@ -170,7 +170,7 @@ class Batches(Iterator[Batch | None]):
         )  # fmt: skip
         if request.unseen_columns:
             request.unseen_columns.difference_update(find_seen(columns, request.unseen_columns))
-            request.seen_columns.update(list_paths(columns, batch))
+            request.seen_columns.update(list_column_paths(columns, batch))
         batch.notices = tuple(self._build_notices(batch))
         return self._number_rows(batch)
 
@@ -204,7 +204,7 @@ class Batches(Iterator[Batch | None]):
             yield from self._describe_missing_label()
         if columns.reader.ignores_features and FULL_MODEL not in described:
             described.add(FULL_MODEL)
-            yield build_full_model_warning()
+            yield build_max_weights_warning()
         if columns.roles.unknown_names and not self._has_reported_unknown:
             self._has_reported_unknown = True
             yield build_unknown_columns_warning(list(columns.roles.unknown_names))
@@ -254,7 +254,7 @@ class Source(ABC):
         self.keeps_open = True
         self._bytes: ByteInput | None = stream  # None while the rows are read
 
-    def peek_bytes(self) -> ByteInput:
+    def open_input(self) -> ByteInput:
         """Return the bytes from which rows will be read; those of a file from the first one on."""
         if self._bytes is None:
             self._bytes = open_bytes(self.path)
@@ -264,10 +264,10 @@ class Source(ABC):
 
     def take_bytes(self) -> ByteInput:
         """Return the bytes of a file from the first one on, to read its rows."""
-        stream, self._bytes = self.peek_bytes(), None
+        stream, self._bytes = self.open_input(), None
         return stream
 
-    def release(self) -> None:
+    def close_if_many_files(self) -> None:
         """Close the file until it is needed again, if many files are given."""
         if not (self.keeps_open or self.is_stream):
             self._close()
@@ -278,7 +278,7 @@ class Source(ABC):
     @property
     def content(self) -> FileContent:
         """The content of the file, to be compared with positions."""
-        return FileContent(self.peek_bytes())
+        return FileContent(self.open_input())
 
     @property
     def n_rows(self) -> int | None:
@@ -291,7 +291,7 @@ class Source(ABC):
         return None
 
     @property
-    def is_small(self) -> bool:
+    def is_small_file(self) -> bool:
         """Whether this is a file that takes less time to read than a thread takes to start."""
         return os.path.isfile(self.path) and os.path.getsize(self.path) < _SMALL_BYTES
 
@@ -317,17 +317,17 @@ class Source(ABC):
         """
 
     @abstractmethod
-    def read_batches(self, batches: Batches, request: ReadRequest) -> Iterator[Batch | None]:
+    def read_batches(self, batches: BatchReader, request: ReadRequest) -> Iterator[Batch | None]:
         """Yield the requested rows, using the current `batches.columns` and `batches.max_rows`.
 
         None is yielded while a pipe is silent.
         """
 
     @abstractmethod
-    def peek_batches(self, batches: Batches) -> Iterator[Batch | None]:
+    def peek_batches(self, batches: BatchReader) -> Iterator[Batch | None]:
         """Yield the first rows, without consuming those of a pipe."""
 
-    def batches(self, request: ReadRequest) -> Batches:
+    def batches(self, request: ReadRequest) -> BatchReader:
         """Return the requested rows as batches.
 
         Raises
@@ -336,7 +336,7 @@ class Source(ABC):
             If the source does not fit the model or lacks a column named in the read options.
 
         """
-        return Batches(self, request, self.find_layout(request))
+        return BatchReader(self, request, self.find_layout(request))
 
     def peek_first_row(self, request: ReadRequest) -> tuple[Columns, dict[str, float]]:
         """Return what the first usable row with features has shown, and its numbers by name.

@@ -30,13 +30,13 @@ def is_number_or_bool(text: str) -> bool:
     return spells_number(text) or text.strip().lower() in ("true", "false")
 
 
-def is_amount(text: str) -> bool:
+def has_currency_or_separators(text: str) -> bool:
     """Whether a string is a number with a currency sign, a percent sign, or separators.
 
     Examples
     --------
-    >>> [is_amount(text) for text in ("$1,200", "12 %", "1.234,5", "12", "1.5", "12 red")]
-    [True, True, True, False, False, False]
+    >>> [has_currency_or_separators(text) for text in ("$1,200", "12 %", "1.234,5", "12", "12 red")]
+    [True, True, True, False, False]
 
     """
     return re.fullmatch(_AMOUNT, text) is not None and not spells_number(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 
 from stream_perceptron.data.naming import format_names, format_option_value, join_first
-from stream_perceptron.diagnostics.run_figures import RunFigures
+from stream_perceptron.diagnostics.run_statistics import RunStatistics
 from stream_perceptron.live.drift import explain_drop
 from stream_perceptron.live.findings import Finding, FindingCode
 from stream_perceptron.live.metrics import format_kappa
@@ -21,7 +21,7 @@ def collect_findings(live: LiveModel, diverged: bool = False) -> list[Finding]:
 
     `diverged` states whether the run rejected its last sample to prevent divergence.
     """
-    run = RunFigures(live)
+    run = RunStatistics(live)
     causes = [check(run) for check in _CAUSES]
     findings = [finding for finding in causes if finding is not None]
     if diverged:
@@ -35,11 +35,11 @@ def collect_findings(live: LiveModel, diverged: bool = False) -> list[Finding]:
 
 def find_label_problem(live: LiveModel) -> Finding | None:
     """Return the finding about labels that cannot be classes, whatever the weights are."""
-    run = RunFigures(live)
-    return _check_labels(run) if run.are_labels_ids or run.non_class_evidence else None
+    run = RunStatistics(live)
+    return _check_labels(run) if run.are_labels_ids or run.why_labels_are_no_classes else None
 
 
-def _describe_divergence(run: RunFigures) -> Finding:
+def _describe_divergence(run: RunStatistics) -> Finding:
     model, progress = run.model, run.progress
     return Finding(
         FindingCode.DIVERGING,
@@ -50,29 +50,29 @@ def _describe_divergence(run: RunFigures) -> Finding:
     )
 
 
-def _check_early_stop(run: RunFigures) -> Finding | None:
+def _check_early_stop(run: RunStatistics) -> Finding | None:
     progress, is_rising = run.progress, run.is_accuracy_rising
     if not run.live.stopped or not (progress.window_accuracy < _LOW_ACCURACY or is_rising):
         return None
     evidence = (
         f"one sample's error fell below epsilon {run.model.epsilon:g} after {run.n:,} "
-        f"sample{'s' * (run.n != 1)}, at an {run.recent_accuracy}"
+        f"sample{'s' * (run.n != 1)}, at an {run.recent_accuracy_text}"
     )
     if is_rising:
-        evidence += f", up from {run.accuracies[2]:.1%} in the third quarter"
+        evidence += f", up from {run.accuracies_by_quarter[2]:.1%} in the third quarter"
     if progress.updated_share >= 0.001:
         evidence += f", and {progress.updated_share:.1%} of the samples still changed the weights"
     return Finding(FindingCode.STOPPED_TOO_EARLY, evidence, "lower epsilon, or leave --stop out")
 
 
-def _check_scales(run: RunFigures) -> Finding | None:
+def _check_scales(run: RunStatistics) -> Finding | None:
     if run.scaling_problem is None:
         return None
     evidence, suggestion, remedy = run.scaling_problem
     return Finding(FindingCode.UNSCALED_FEATURES, evidence, suggestion, (remedy,))
 
 
-def _check_labels(run: RunFigures) -> Finding | None:
+def _check_labels(run: RunStatistics) -> Finding | None:
     if run.has_one_label:
         return Finding(
             FindingCode.ONLY_ONE_LABEL,
@@ -82,16 +82,16 @@ def _check_labels(run: RunFigures) -> Finding | None:
     if run.are_labels_ids:
         evidence = f"{run.k:,} different labels in {run.n:,} samples"
         return Finding(FindingCode.LABELS_ARE_IDS, evidence, _LABEL_ADVICE)
-    if run.quantity_label_evidence:
+    if run.why_labels_are_quantities:
         return Finding(
             FindingCode.LABELS_ARE_A_QUANTITY,
-            f"{run.k:,} different numbers{run.quantity_label_evidence}",
+            f"{run.k:,} different numbers{run.why_labels_are_quantities}",
             f"{_LABEL_ADVICE}, sort the numbers into a few bins, or use a regression model",
         )
     return None
 
 
-def _check_order(run: RunFigures) -> Finding | None:
+def _check_label_order(run: RunStatistics) -> Finding | None:
     if not run.are_labels_sorted:
         return None
     return Finding(
@@ -103,7 +103,7 @@ def _check_order(run: RunFigures) -> Finding | None:
     )
 
 
-def _check_row_numbers(run: RunFigures) -> Finding | None:
+def _check_row_numbers(run: RunStatistics) -> Finding | None:
     names = run.row_number_columns
     if not names:
         return None
@@ -119,26 +119,27 @@ def _check_row_numbers(run: RunFigures) -> Finding | None:
     )
 
 
-def _check_drop(run: RunFigures) -> Finding | None:
+def _check_accuracy_drop(run: RunStatistics) -> Finding | None:
     if run.drop is None or not run.are_labels_classes:
         return None
     cause = explain_drop(run.model.class_weight is not None)
     return Finding(FindingCode.PERFORMANCE_DROPPED, str(run.drop), cause)
 
 
-def _check_epsilon(run: RunFigures) -> Finding | None:
+def _check_epsilon(run: RunStatistics) -> Finding | None:
     if not (run.are_outputs_alike and run.hardly_updates):
         return None
     share = f"{run.progress.updated_share:.1%} of the samples changed the weights"
     return _describe_alike_outputs(run, f"lower --epsilon: {share}")
 
 
-def _check_output_spread(run: RunFigures) -> Finding | None:
+def _check_output_spread(run: RunStatistics) -> Finding | None:
     if run.is_saturated:
         return Finding(
             FindingCode.OUTPUTS_ALIKE_OR_SATURATED,
-            f"f' is {run.mean_slope:.2g} on average (maximum {run.max_slope:g}), while the mean "
-            f"error is {run.errors[3]:.3g}: the updates are too small to recover",
+            f"f' is {run.mean_activation_slope:.2g} on average (maximum "
+            f"{run.max_activation_slope:g}), while the mean error is "
+            f"{run.mean_errors_by_quarter[3]:.3g}: the updates are too small to recover",
             "scale the features (--scale) or lower --lr, and start over",
         )
     if not run.are_outputs_alike:
@@ -146,29 +147,30 @@ def _check_output_spread(run: RunFigures) -> Finding | None:
     return _describe_alike_outputs(run, "compare higher learning rates", *_list_sweep_commands(run))
 
 
-def _describe_alike_outputs(run: RunFigures, suggestion: str, *remedies: str) -> Finding:
+def _describe_alike_outputs(run: RunStatistics, suggestion: str, *remedies: str) -> Finding:
     return Finding(
         FindingCode.OUTPUTS_ALIKE_OR_SATURATED,
         f"the largest and the smallest of {run.k} outputs differ by {run.mean_output_spread:.2g} "
-        f"on average (maximum {run.output_range:.3g}), at an {run.recent_accuracy}",
+        f"on average (maximum {run.activation_range:.3g}), at an {run.recent_accuracy_text}",
         suggestion,
         remedies,
     )
 
 
-def _check_learning_rate(run: RunFigures) -> Finding | None:
+def _check_learning_rate(run: RunStatistics) -> Finding | None:
     if not run.is_error_falling:
         return None
+    _, second, _, last = run.mean_errors_by_quarter
     return Finding(
         FindingCode.LEARNING_RATE_TOO_LOW,
-        f"at lr {format_lr(run.model.lr_)}, the mean error still fell from {run.errors[1]:.3g} in "
-        f"the second quarter of the run to {run.errors[3]:.3g} in the last",
+        f"at lr {format_lr(run.model.lr_)}, the mean error still fell from {second:.3g} in the "
+        f"second quarter of the run to {last:.3g} in the last",
         "compare higher learning rates",
         tuple(_list_sweep_commands(run)),
     )
 
 
-def _list_sweep_commands(run: RunFigures) -> list[str]:
+def _list_sweep_commands(run: RunStatistics) -> list[str]:
     """Return the command that compares learning rates on the files of a run, if it has any."""
     files = [each.position for each in run.live.history.files]
     names = dict.fromkeys(each.display_name for each in files if not each.is_stream)
@@ -177,7 +179,7 @@ def _list_sweep_commands(run: RunFigures) -> list[str]:
     return [shlex.join(["stream-perceptron", "sweep", *names, *options])] if names else []
 
 
-def _check_majority(run: RunFigures) -> Finding | None:
+def _check_majority(run: RunStatistics) -> Finding | None:
     if not run.is_no_better_than_majority:
         return None
     metrics = run.metrics
@@ -192,12 +194,12 @@ def _check_majority(run: RunFigures) -> Finding | None:
     )
 
 
-def _check_rare_classes(run: RunFigures) -> Finding | None:
-    if not run.missed_classes or run.is_no_better_than_majority:
+def _check_rare_classes(run: RunStatistics) -> Finding | None:
+    if not run.low_recall_classes or run.is_no_better_than_majority:
         return None
     return Finding(
         FindingCode.CLASS_HARDLY_EVER_FOUND,
-        join_first(run.missed_classes),
+        join_first(run.low_recall_classes),
         "a decision threshold finds more of its samples, at the cost of mistakes on others "
         "(evaluate --scores shows both)",
     )
@@ -205,8 +207,8 @@ def _check_rare_classes(run: RunFigures) -> Finding | None:
 
 # Checks, most serious first; a symptom is checked only if no cause explains it.
 _CAUSES = (
-    _check_early_stop, _check_scales, _check_labels, _check_order, _check_row_numbers,
-    _check_epsilon, _check_drop,
+    _check_early_stop, _check_scales, _check_labels, _check_label_order, _check_row_numbers,
+    _check_epsilon, _check_accuracy_drop,
 )  # fmt: skip
 _SYMPTOMS = (_check_output_spread, _check_learning_rate, _check_majority, _check_rare_classes)
 # The findings that may accompany any accuracy.

@@ -28,7 +28,9 @@ class Line(NamedTuple):
     y: Array
 
 
-def draw_lines(lines: Sequence[Line], n_samples: float, marks: Iterable[float] = ()) -> str:
+def draw_lines(
+    lines: Sequence[Line], n_samples: float, marked_samples: Iterable[float] = ()
+) -> str:
     """Draw lines over samples 0 to `n_samples` as SVG, with a vertical line at each mark."""
     parts = [f'<svg viewBox="{_VIEW_BOX}" aria-hidden="true">']
     for tick in range(0, 101, 25):
@@ -38,7 +40,7 @@ def draw_lines(lines: Sequence[Line], n_samples: float, marks: Iterable[float] =
     for share, anchor, unit in ((0, "start", ""), (0.5, "middle", ""), (1, "end", " samples")):
         position = f'x="{_WIDTH * share:g}" y="{_HEIGHT + 18}" text-anchor="{anchor}"'
         parts.append(f"<text {position}>{n_samples * share:,.0f}{unit}</text>")
-    for mark in marks:
+    for mark in marked_samples:
         parts.append(f'<path class="drop" d="M{_WIDTH * mark / n_samples:.1f} 0v{_HEIGHT}"/>')
     for line in lines:
         is_known = ~np.isnan(line.y)

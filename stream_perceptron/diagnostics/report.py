@@ -141,7 +141,7 @@ def _list_settings(live: LiveModel) -> Iterator[tuple[str, str]]:
     yield "seed", str(model.seed_)
     if model.class_weight is not None:
         yield "class weights", format_class_weight(model.class_weight)
-    if part := live.python_only_part:
+    if part := live.part_not_in_sources:
         yield "runs", f"only in Python, because of its {part}"
     if label := live.schema.label or read_options.label:
         yield "label column", label

@@ -11,7 +11,7 @@ import numpy as np
 
 from stream_perceptron.model import kernel
 from stream_perceptron.model.arrays import Array
-from stream_perceptron.model.rates import FallingRate, compute_shared_rates
+from stream_perceptron.model.rates import FallingRate, compute_rates_of_next_samples
 from stream_perceptron.model.validation import as_row
 from stream_perceptron.perceptron import SGDPerceptron
 
@@ -110,7 +110,7 @@ def work_sample(
     after.learn_one(x, y, w)
     before.learn_one(x, y, 0.0)  # adds the new label and features, whose weights are drawn
     row = as_row(x)
-    net = before.network.compute_nets(row)[0]
+    net = before.network.compute_net_inputs(row)[0]
     target = before.classes_.index(y)
     activation = before.network.activation
     outputs, slopes = kernel.compute_outputs(activation, net)
@@ -124,7 +124,7 @@ def work_sample(
             [bias_count, *(count_by_feature.get(name, 0.0) for name in values)]
         )
     else:
-        rates = compute_shared_rates(model.lr_, model.n_updates, 1).repeat(1 + len(values))
+        rates = compute_rates_of_next_samples(model.lr_, model.n_updates, 1).repeat(1 + len(values))
     factor, class_weights = 1.0, before.network.class_weights
     if class_weights is not None:
         if class_weights.counts is not None:

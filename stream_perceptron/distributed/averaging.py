@@ -351,5 +351,7 @@ def _sum_progress(before: Progress, live_models: Sequence[LiveModel]) -> Progres
             setattr(total, name, min(getattr(total, name) + added, MAX_SUM))
         total.max_abs_value = max(total.max_abs_value, progress.max_abs_value)
         n_tested = progress.samples - progress.n_untested - before.samples + before.n_untested
-        total.add_outcomes(progress.window[max(len(progress.window) - n_tested, 0) :])
+        total.add_outcomes(
+            progress.recent_outcomes[max(len(progress.recent_outcomes) - n_tested, 0) :]
+        )
     return total

@@ -107,19 +107,19 @@ def require_same_version() -> None:
     """Check that all machines have the same package version; results must be bit-identical."""
     import ray
 
-    describe_remotely = ray.remote(num_cpus=1, max_retries=_MAX_RETRIES)(_describe_version)
+    describe_remotely = ray.remote(num_cpus=1, max_retries=_MAX_RETRIES)(_format_package_version)
     try:
         versions = set(ray.get([describe_remotely.remote() for _ in range(count_processors())]))
     except ray.exceptions.RayError as error:
         raise ClusterError(f"a machine in the cluster cannot learn: {first_line(error)}") from None
-    if other_versions := versions - {_describe_version()}:
+    if other_versions := versions - {_format_package_version()}:
         raise ClusterError(
             f"a machine in the cluster has {min(other_versions)}, "
-            f"but this one has {_describe_version()}"
+            f"but this one has {_format_package_version()}"
         )
 
 
-def _describe_version() -> str:
+def _format_package_version() -> str:
     return f"stream-perceptron {version('stream-perceptron')}"
 
 
@@ -184,7 +184,7 @@ def _learn_pass(
         replace(source.content.get_start_position(), offset=source.n_rows, rows=source.n_rows)
         for source in sources
     )
-    n_rounds, entry = count_rounds(ends, shards), live.history.find_rounds(ends, shards)
+    n_rounds, entry = count_rounds(ends, shards), live.history.find_rounds_entry(ends, shards)
     first = n_complete * n_rounds
     if entry is None:
         live.history.require_no_open_round(files)
@@ -228,8 +228,8 @@ def _learn_pass(
                 file.progress.n_repeated_rows = n_complete * end.rows
                 file.progress.finish_pass(n_complete + 1, 0)
                 if end.rows:
-                    history.move_to_end(file.progress)
-        live.adopt(LiveModel(mean.model, replace(mean.state, history=history)))
+                    history.set_last_file(file.progress)
+        live.replace_with(LiveModel(mean.model, replace(mean.state, history=history)))
         yield done
 
 

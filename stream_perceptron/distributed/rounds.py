@@ -19,7 +19,7 @@ from stream_perceptron.data.opening import open_source
 from stream_perceptron.data.source import Source
 from stream_perceptron.distributed.averaging import average_live
 from stream_perceptron.errors import DivergedError, SampleError, SourceError
-from stream_perceptron.live.files import FileProgress, Segment
+from stream_perceptron.live.files import FileProgress, SourceSegment
 from stream_perceptron.live.history import Shards
 from stream_perceptron.live.loop import learn, learn_segments
 from stream_perceptron.live.model import LiveModel
@@ -179,7 +179,7 @@ def learn_row_ranges(
     model, lr = result.live.model, live.model.lr_
     model.lr_ = scale_lr(lr, lr_factor)
     segments = (
-        Segment(
+        SourceSegment(
             open_source(begin.name, "parquet"),
             FileProgress(begin, further_pass=begin),
             end,
@@ -209,7 +209,7 @@ def scale_lr(lr: LearningRate, factor: int) -> Any:
     """Multiply a learning rate by the number of shards; if it falls, only its end."""
     if isinstance(lr, FallingRate):
         # Above the start, digits overshoot so far that accuracy falls.
-        return lr.multiply_end(factor)
+        return lr.multiply_end_rate(factor)
     if isinstance(lr, float | int):
         return min(lr * factor, sys.float_info.max)  # a learning rate must be finite
     return SimpleNamespace(get=lambda t: float(lr.get(t)) * factor)

@@ -15,7 +15,7 @@ from stream_perceptron.data.input.positions import (
     FileContent,
     FilePosition,
     PositionIndex,
-    resolve_name,
+    resolve_source_name,
 )
 from stream_perceptron.data.notices import build_warning
 from stream_perceptron.data.source import Source
@@ -37,7 +37,7 @@ class FileProgress:
     n_repeated_rows: int = 0  # rows learned again, in all further passes
 
     @property
-    def n_read(self) -> int:
+    def n_rows_read(self) -> int:
         """The number of rows read in all passes."""
         return self.position.rows + self.n_repeated_rows
 
@@ -61,7 +61,7 @@ class GivenFile:
 
 
 @dataclass(eq=False)
-class Segment:
+class SourceSegment:
     """Consecutive rows of a source, to be learned in one go."""
 
     source: Source
@@ -72,7 +72,7 @@ class Segment:
     is_stream: bool = False
     # Whether all rows of the segment were read without an interrupt.
     is_complete: bool = False
-    n_read: int = 0  # rows read so far
+    n_rows_read: int = 0  # rows read so far
 
     @property
     def position(self) -> FilePosition:
@@ -92,7 +92,7 @@ class Segment:
         """Move past the rows of a batch; return the positions before and after them."""
         progress, before = self.progress, self.position
         after = batch.advance_position(before, self.is_stream)
-        self.n_read += after.rows - before.rows
+        self.n_rows_read += after.rows - before.rows
         if self.is_repeated:
             progress.n_repeated_rows += after.rows - before.rows
             progress.further_pass = after
@@ -138,7 +138,7 @@ def identify_files(
     given: dict[object, GivenFile] = {}
     index = _ProgressIndex(learned)
     for source in sources:
-        name = resolve_name(source.path)
+        name = resolve_source_name(source.path)
         file_id = _find_file_id(name)
         if file_id in given:
             given[file_id].notice = f"{source.name}: given more than once, but read only once"
@@ -149,7 +149,7 @@ def identify_files(
             given[file_id] = GivenFile(source, progress)
         else:
             given[file_id] = _identify_file(source, name, index, passes, is_strict)
-            source.release()
+            source.close_if_many_files()
     return list(given.values())
 
 

@@ -121,18 +121,18 @@ class History:
         """Whether the model has not been trained on any source."""
         return not (self.entries or self.files)
 
-    def has_stopped(self, files: Sequence[GivenFile], epsilon: float) -> bool:
+    def has_stopped_below_epsilon(self, files: Sequence[GivenFile], epsilon: float) -> bool:
         """Whether an error below epsilon ended the last run, in one of these files."""
         last = self.files[-1:]
         return self.stopped_below == epsilon and any(file.progress in last for file in files)
 
-    def move_to_end(self, progress: FileProgress) -> None:
+    def set_last_file(self, progress: FileProgress) -> None:
         """Note that a file is the last one read."""
         if self.files and self.files[-1] is progress:
             return
         self.files = [*(file for file in self.files if file is not progress), progress]
 
-    def find_rounds(self, files: Sequence[FilePosition], shards: Shards) -> Entry | None:
+    def find_rounds_entry(self, files: Sequence[FilePosition], shards: Shards) -> Entry | None:
         """Return the last entry for rounds over these whole files in as many shards, or None."""
         for entry in reversed(self.entries):
             if entry.shards is not None and entry.ends_at(files):

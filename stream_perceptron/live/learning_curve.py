@@ -23,9 +23,9 @@ class LearningCurve:
     --------
     >>> from stream_perceptron import SGDPerceptron
     >>> from stream_perceptron.live.metrics import Progress
-    >>> from stream_perceptron.model.rows import Rows, as_samples
+    >>> from stream_perceptron.model.rows import FeatureRows, as_samples
     >>> model = SGDPerceptron(classes=["left", "right"], lr=1.0, seed=0)
-    >>> rows = Rows.from_table(("x",), np.array([[1.0], [-1.0]] * 8))
+    >>> rows = FeatureRows.from_table(("x",), np.array([[1.0], [-1.0]] * 8))
     >>> progress = Progress()
     >>> samples = as_samples(rows, ["left", "right"] * 8, np.ones(16))
     >>> progress.update(model.train(samples), np.arange(1, 17), rows)

@@ -13,7 +13,7 @@ from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.data.source import Source
 from stream_perceptron.errors import Reason
-from stream_perceptron.live.files import GivenFile, Segment, identify_files
+from stream_perceptron.live.files import GivenFile, SourceSegment, identify_files
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.pending import PendingSamples
 from stream_perceptron.live.reload import Reload, read_with_reload
@@ -103,7 +103,7 @@ def learn(
     if files is None:
         files = identify_files(live.history.files, sources, passes)
     live.history.require_no_open_round(files)
-    if stop and live.history.has_stopped(files, live.model.epsilon):
+    if stop and live.history.has_stopped_below_epsilon(files, live.model.epsilon):
         return
     learner = Learner(live, TrainOptions(stop, with_scores, with_all_scores))
     yield from learn_files(learner, files, passes, limit, skip_rejected, every)
@@ -191,7 +191,7 @@ def predict(
                 result = model.predict(usable, with_all_scores, options)
                 yield result
                 _require_success(result, part, skip_rejected)
-    source.release()
+    source.close_if_many_files()
 
 
 def _prefetch(
@@ -213,7 +213,7 @@ def learn_files(
     every: int | None = None,
 ) -> Generator[StepResult, None, None]:
     """Test and train on the rows of files; the parameters are those of `learn`."""
-    count = RowCount(sum(file.progress.n_read for file in files), limit, every)
+    count = RowCount(sum(file.progress.n_rows_read for file in files), limit, every)
     if limit is not None and any(file.source.is_stream for file in files):
         count.end = limit + count.read
     segments = plan_segments(learner.live, files, passes)
@@ -222,8 +222,8 @@ def learn_files(
 
 def learn_segments(
     learner: Learner,
-    segments: Iterable[Segment],
-    count: RowCount,
+    segments: Iterable[SourceSegment],
+    row_count: RowCount,
     skip_rejected: bool = False,
 ) -> Generator[StepResult, None, None]:
     """Test and train on the rows of segments; yield a result after every step.
@@ -234,15 +234,15 @@ def learn_segments(
     """
     described: set[Hashable] = set()
     for segment in segments:
-        if count.is_at_end:
+        if row_count.has_reached_limit:
             return
-        with closing(slice_batches(learner, segment, count, described)) as parts:
+        with closing(slice_batches(learner, segment, row_count, described)) as parts:
             for part in parts:
                 usable = part if skip_rejected else part.truncate_at_rejected()
-                n_before, next_report = segment.n_read, find_next_report(count.read)
+                n_before, next_report = segment.n_rows_read, find_next_report(row_count.read)
                 result = learner.step(usable, segment)
-                count.read += segment.n_read - n_before
-                result.is_report_due = count.read >= next_report
+                row_count.read += segment.n_rows_read - n_before
+                result.is_report_due = row_count.read >= next_report
                 yield result
                 if result.stopped:
                     return

@@ -15,7 +15,7 @@ from stream_perceptron.live.drift import DriftDetector, DriftEvent
 from stream_perceptron.live.learning_curve import LearningCurve
 from stream_perceptron.model.arrays import Array, NamedArrays
 from stream_perceptron.model.results import TrainResult
-from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.rows import FeatureRows
 
 _counting: Any = import_module("stream_perceptron.live._counting")
 
@@ -71,20 +71,20 @@ def merge_max_abs_values(one: dict[str, float], other: dict[str, float]) -> dict
     return {name: max(one[name], other[name]) for name in sorted(one.keys() & other.keys())}
 
 
-def _find_row_counters(
-    last: dict[str, tuple[float, ...]] | None, x: Mapping[Hashable, float], row: int
+def _find_row_number_features(
+    previous: dict[str, tuple[float, ...]] | None, x: Mapping[Hashable, float], row: int
 ) -> dict[str, tuple[float, ...]]:
     """Return the counters that go on in a probed sample; {} if it has many features."""
     counters: dict[str, tuple[float, ...]] = {}
     if len(x) > _MAX_PROBED_FEATURES:
         return counters
     for name, value in sorted((str(name), value) for name, value in x.items()):
-        before = (value, row, 0.0) if last is None else last.get(name)
+        before = (value, row, 0.0) if previous is None else previous.get(name)
         if before is None:
             continue
         step = (value - before[0]) / max(row - before[1], 1)
         is_steady = step > 0 and abs(step - before[2]) <= _STEP_TOLERANCE * before[2]
-        if last is None or is_steady or (step > 0 and before[2] == 0.0):
+        if previous is None or is_steady or (step > 0 and before[2] == 0.0):
             counters[name] = (value, float(row), step)
     return counters
 
@@ -147,15 +147,15 @@ class Confusion:
                 matrix[index_by_label[target], index_by_label[predicted]] = count
         return matrix
 
-    def compute_metrics(self, k: int, untested: int = 0) -> ClassMetrics:
+    def compute_metrics(self, n_labels: int, n_untested: int = 0) -> ClassMetrics:
         """Return the metrics of k labels.
 
-        The baseline also counts `untested` samples of the first label.
+        The baseline also counts `n_untested` samples of the first label.
         """
         targets, predictions, counts = self.pairs.T
         hits = targets == predictions
         support, predicted, right = (
-            np.bincount(labels, weights, minlength=k).astype(np.int64)
+            np.bincount(labels, weights, minlength=n_labels).astype(np.int64)
             for labels, weights in (
                 (targets, counts), (predictions, counts), (targets[hits], counts[hits]),
             )
@@ -165,7 +165,7 @@ class Confusion:
         f1 = _divide(2 * precision * recall, precision + recall)[occurs]
         accuracy = self.right / self.tested if self.tested else 0.0
         chance_accuracy = float((_compute_shares(support) * _compute_shares(predicted)).sum())
-        label_counts = support + np.eye(1, k, dtype=np.int64)[0] * untested
+        label_counts = support + np.eye(1, n_labels, dtype=np.int64)[0] * n_untested
         return ClassMetrics(
             support,
             predicted,
@@ -174,17 +174,17 @@ class Confusion:
             float(f1.mean()) if len(f1) else 0.0,
             float(recall[support > 0].mean()) if support.any() else 0.0,
             (accuracy - chance_accuracy) / (1 - chance_accuracy) if chance_accuracy < 1 else 0.0,
-            int(label_counts.argmax()) if k else 0,
+            int(label_counts.argmax()) if n_labels else 0,
             float(_compute_shares(label_counts).max(initial=0.0)),
             label_counts,
         )
 
-    def compute_figures(self, labels: Sequence[Hashable], untested: int = 0) -> dict[str, Any]:
+    def compute_figures(self, labels: Sequence[Hashable], n_untested: int = 0) -> dict[str, Any]:
         """Return the metrics of all labels by name; those that need a tested sample may be None.
 
-        The majority class also counts `untested` samples of the first label.
+        The majority class also counts `n_untested` samples of the first label.
         """
-        metrics, is_tested = self.compute_metrics(len(labels), untested), self.tested > 0
+        metrics, is_tested = self.compute_metrics(len(labels), n_untested), self.tested > 0
         return {
             "accuracy": self.accuracy,
             "majority_class": labels[metrics.majority_label] if metrics.baseline else None,
@@ -205,9 +205,9 @@ class Progress:
     Examples
     --------
     >>> from stream_perceptron import SGDPerceptron
-    >>> from stream_perceptron.model.rows import Rows, as_samples
+    >>> from stream_perceptron.model.rows import FeatureRows, as_samples
     >>> model = SGDPerceptron(classes=["left", "right"], lr=1.0, seed=0)
-    >>> rows = Rows.from_table(("x",), np.array([[1.0], [-1.0]] * 2))
+    >>> rows = FeatureRows.from_table(("x",), np.array([[1.0], [-1.0]] * 2))
     >>> progress = Progress()
     >>> samples = as_samples(rows, ["left", "right"] * 2, np.ones(4))
     >>> progress.update(model.train(samples), np.arange(1, 5), rows)
@@ -268,24 +268,24 @@ class Progress:
         return self.confusion.accuracy
 
     @property
-    def window(self) -> NDArray[np.bool_]:
+    def recent_outcomes(self) -> NDArray[np.bool_]:
         """Whether each of the last 1,000 predictions was right, for new rows and others."""
         return self.outcomes[max(0, WINDOW - (self.samples - self.n_untested)) :]
 
     @property
     def window_accuracy(self) -> float:
         """The accuracy over the last 1,000 tested samples; 0 before the first."""
-        return float(self.window.mean()) if len(self.window) else 0.0
+        return float(self.recent_outcomes.mean()) if len(self.recent_outcomes) else 0.0
 
     @property
-    def _n_of_first_label(self) -> int:
+    def _n_untested_of_first_label(self) -> int:
         """The number of untested samples that certainly had the first label: 0 or 1."""
-        has_new_rows = self.confusion.tested > 0 or not len(self.window)
+        has_new_rows = self.confusion.tested > 0 or not len(self.recent_outcomes)
         return int(self.n_untested == 1 and has_new_rows)
 
-    def compute_metrics(self, k: int) -> ClassMetrics:
+    def compute_metrics(self, n_labels: int) -> ClassMetrics:
         """Return the metrics of k labels, from new rows."""
-        return self.confusion.compute_metrics(k, self._n_of_first_label)
+        return self.confusion.compute_metrics(n_labels, self._n_untested_of_first_label)
 
     def compute_figures(self, labels: Sequence[Hashable]) -> dict[str, Any]:
         """Return the counts and the metrics by name, given the labels of the model.
@@ -300,13 +300,13 @@ class Progress:
         """
         return {
             "samples": self.samples,
-            "window_accuracy": self.window_accuracy if len(self.window) else None,
+            "window_accuracy": self.window_accuracy if len(self.recent_outcomes) else None,
             "mean_error": self.mean_error,
             "updates": self.updates,
             "unlabeled": self.unlabeled,
             "skipped": self.skipped,
             "missing": self.missing,
-            **self.confusion.compute_figures(labels, self._n_of_first_label),
+            **self.confusion.compute_figures(labels, self._n_untested_of_first_label),
         }
 
     @property
@@ -323,7 +323,7 @@ class Progress:
     def arrays(self) -> NamedArrays:
         """The part that is saved as arrays."""
         return {
-            "confusion": self.confusion.pairs, "outcomes": self.window,
+            "confusion": self.confusion.pairs, "outcomes": self.recent_outcomes,
             "curve": self.curve.sums, "drift_state": self.drift.state,
             "drift_classes": self.drift.classes,
         }  # fmt: skip
@@ -338,16 +338,16 @@ class Progress:
         self.curve = LearningCurve.from_saved(arrays["curve"])
         self.drift = DriftDetector(arrays["drift_state"].copy(), arrays["drift_classes"].copy())
 
-    def add_outcomes(self, window: NDArray[np.bool_]) -> None:
+    def add_outcomes(self, are_right: NDArray[np.bool_]) -> None:
         """Add more outcomes to the window: whether each prediction was right."""
-        self.outcomes = np.concatenate([self.outcomes, window])[-WINDOW:]
+        self.outcomes = np.concatenate([self.outcomes, are_right])[-WINDOW:]
 
-    def update_probes(self, rows: Rows, numbers: NDArray[np.intp]) -> None:
+    def update_largest_values(self, rows: FeatureRows, row_numbers: NDArray[np.intp]) -> None:
         """Update the largest values and the row counters from probed samples and their rows."""
         self.max_abs_value = max(self.max_abs_value, rows.max_abs())
-        for x, row in zip(rows.dicts(), numbers.tolist(), strict=True):
+        for x, row in zip(rows.dicts(), row_numbers.tolist(), strict=True):
             if self.row_counters is None or self.row_counters:
-                self.row_counters = _find_row_counters(self.row_counters, x, row)
+                self.row_counters = _find_row_number_features(self.row_counters, x, row)
         if self.max_abs_values is None or self.max_abs_values:
             is_small = rows.lengths.max() <= _MAX_PROBED_FEATURES
             new = rows.compute_max_abs_by_name() if is_small else {}
@@ -358,7 +358,7 @@ class Progress:
         self,
         result: TrainResult,
         rows: NDArray[np.intp],
-        features: Rows,
+        features: FeatureRows,
         is_repeated: bool = False,
     ) -> None:
         """Count the results of more samples.
@@ -391,4 +391,4 @@ class Progress:
             self.drift.update(labels, predicted, tested_rows, self.events)
         if probed:
             indices = np.array(probed)
-            self.update_probes(features.take(indices), rows[indices])
+            self.update_largest_values(features.take(indices), rows[indices])

@@ -20,7 +20,7 @@ from stream_perceptron.checkpoint.archive import (
 from stream_perceptron.checkpoint.perceptron import decode_perceptron, encode_perceptron
 from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.meaning.labels import LABEL_TYPES
-from stream_perceptron.data.notices import build_full_model_warning
+from stream_perceptron.data.notices import build_max_weights_warning
 from stream_perceptron.data.opening import infer_from_sources
 from stream_perceptron.data.reasons import LABEL_DOES_NOT_FIT
 from stream_perceptron.data.request import ReadRequest
@@ -32,7 +32,7 @@ from stream_perceptron.errors import (
     ModelSizeError,
     StreamPerceptronError,
 )
-from stream_perceptron.live.files import Segment
+from stream_perceptron.live.files import SourceSegment
 from stream_perceptron.live.history import History
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.pending import restore_predictions
@@ -153,14 +153,14 @@ class LiveModel:
         if len(self.state.steps or ()) <= 1 + bool(self.read_options.standardize):
             self.state.steps = None  # rows are raw records, which only an encoder takes
 
-    def take_over(self, other: LiveModel) -> None:
+    def continue_reading_of(self, other: LiveModel) -> None:
         """Continue where another model, which has learned nothing, has read its sources."""
         self.state = replace(
             self.state, progress=other.progress, history=other.history,
             redeliveries=other.state.redeliveries,
         )  # fmt: skip
 
-    def adopt(self, other: LiveModel) -> None:
+    def replace_with(self, other: LiveModel) -> None:
         """Become another model, such as the average of copies that learned in parallel."""
         with self.lock:
             self.model, self.state = other.model, other.state
@@ -283,7 +283,7 @@ class LiveModel:
         return (self.needs_label or is_misspelt) and not self.progress.samples
 
     @property
-    def python_only_part(self) -> str | None:
+    def part_not_in_sources(self) -> str | None:
         """The part of a model trained in Python that sources cannot provide, or None.
 
         This is a feature name that is not a string, or labels that are not all strings, all whole
@@ -303,10 +303,10 @@ class LiveModel:
         Raises
         ------
         CheckpointError
-            If a part of the model runs only in Python; see `python_only_part`.
+            If a part of the model runs only in Python; see `part_not_in_sources`.
 
         """
-        if part := self.python_only_part:
+        if part := self.part_not_in_sources:
             raise CheckpointError(
                 f"this model runs only in Python, because of its {part}: use predict_one and "
                 "learn_one of stream_perceptron.load(PATH).model"
@@ -347,7 +347,7 @@ class LiveModel:
         if not self.state.read_options.has_join:
             return batch
         batch = self.state.pending.join(batch, self.read_options)
-        rows = self.model.network.find_unfitting_labels(batch)
+        rows = self.model.network.find_rows_beyond_max_weights(batch)
         return batch.reject_rows(dict.fromkeys(rows, LABEL_DOES_NOT_FIT)) if rows else batch
 
     def step(
@@ -355,7 +355,7 @@ class LiveModel:
         batch: Batch,
         options: TrainOptions = _DEFAULT_OPTIONS,
         is_repeated: bool = False,
-        segment: Segment | None = None,
+        segment: SourceSegment | None = None,
     ) -> StepResult:
         """Test and train on the rows of a batch; rejected rows are counted and left out.
 
@@ -378,7 +378,7 @@ class LiveModel:
                 result.rows = (batch.first_row + np.arange(trained.end))[trained.usable_rows]
             result.is_late_label, result.is_repeated = is_late_label, is_repeated
             if self.model.network.is_full and not was_full:
-                result.notices.append(build_full_model_warning())
+                result.notices.append(build_max_weights_warning())
             self._commit(done, trained, rows, is_repeated, segment)
             self.is_consistent = True
             return result
@@ -391,8 +391,8 @@ class LiveModel:
         return n_before + np.cumsum(batch.status != REDELIVERED)
 
     def _commit(
-        self, batch: Batch, trained: TrainResult, rows: NDArray[np.intp], is_repeated: bool,
-        segment: Segment | None,
+        self, batch: Batch, trained: TrainResult, row_numbers: NDArray[np.intp], is_repeated: bool,
+        segment: SourceSegment | None,
     ) -> None:  # fmt: skip
         """Record the rows of a batch, which has been processed, and move past them."""
         state, usable = self.state, trained.usable_rows
@@ -400,7 +400,7 @@ class LiveModel:
             state.schema = batch.schema
             state.string_columns.update((name, n) for _, name, n in batch.added_strings)
             features = batch if usable is ... else batch.take(usable)
-            state.progress.update(trained, rows, features, is_repeated)
+            state.progress.update(trained, row_numbers, features, is_repeated)
             state.progress.skipped += len(batch.rejected)
             if batch.offsets:
                 self.n_redelivered += batch.count_redelivered()
@@ -430,10 +430,10 @@ class LiveModel:
         )  # fmt: skip
 
     def _build_result(
-        self, batch: Batch, result: TrainResult, rows: NDArray[np.intp], done: Batch,
+        self, batch: Batch, result: TrainResult, row_numbers: NDArray[np.intp], processed: Batch,
         read_options: ReadOptions, to_learn: bool = True,
     ) -> StepResult:  # fmt: skip
-        """Build the result for the first usable rows of a batch; `done` has the rows processed."""
+        """Build the result for the usable rows of a batch up to the last one `processed`."""
         failure, end = result.memory_error, result.end
         place = "" if end == len(batch) else batch.format_location(end)
         if result.diverged and to_learn and batch.label_ids[end] >= 0:
@@ -444,18 +444,18 @@ class LiveModel:
         elif isinstance(failure, ModelSizeError):
             failure = ModelSizeError(f"{place}: {failure}")
         return StepResult(
-            rows=rows,
+            rows=row_numbers,
             predicted=result.predicted,
             classes=self.model.classes_,
             scores=result.scores,
             all_scores=result.all_scores,
-            labels=done.list_labels(result.usable_rows),
+            labels=processed.list_labels(result.usable_rows),
             updated=result.updated,
             targets=result.targets,
-            batch=done,
-            rejected=done.rejections() if done.rejected else [],
+            batch=processed,
+            rejected=processed.rejections() if processed.rejected else [],
             notices=list(batch.notices) if to_learn else [],
-            copied_columns=collect_output_columns(done, read_options),
+            copied_columns=collect_output_columns(processed, read_options),
             stopped=result.stopped,
             failure=failure,
         )

@@ -15,7 +15,7 @@ from stream_perceptron.encoders import format_category
 from stream_perceptron.errors import CheckpointError, Reason
 from stream_perceptron.model.arrays import Array, NamedArrays
 from stream_perceptron.model.results import TrainResult
-from stream_perceptron.model.rows import Names, Rows, concatenate_rows
+from stream_perceptron.model.rows import FeatureRows, Names, concatenate_rows
 
 ARRAY_PREFIX = "pending_"  # the prefix of the names of saved arrays
 
@@ -132,7 +132,7 @@ class PendingSamples:
         """The names of features that have occurred in rows, but may not have been learned."""
         return list(map(str, [*self.unlearned_names, *self.feature_names()]))
 
-    def forget_names(self) -> None:
+    def remove_unlearned_names(self) -> None:
         """Forget the names of features that no pending sample has."""
         self.unlearned_names = []
 
@@ -221,7 +221,7 @@ def _join_features(batch: Batch, joins: Sequence[Join | None]) -> Batch:
                 samples.append(join.sample)
     if not late:
         return batch
-    features: Rows = concatenate_rows([batch, _build_rows(samples)]) if samples else batch
+    features: FeatureRows = concatenate_rows([batch, _build_rows(samples)]) if samples else batch
     weights = np.concatenate([batch.weights, [sample.weight for sample in samples]])
     missing = None if batch.n_missing is None else batch.n_missing.copy()
     if missing is not None:
@@ -229,9 +229,9 @@ def _join_features(batch: Batch, joins: Sequence[Join | None]) -> Batch:
     return replace(batch, **vars(features.take(order)), weights=weights[order], n_missing=missing)
 
 
-def _build_rows(samples: Sequence[PendingSample]) -> Rows:
+def _build_rows(samples: Sequence[PendingSample]) -> FeatureRows:
     """Return the features of samples as rows."""
-    return Rows.from_rows(
+    return FeatureRows.from_rows(
         [sample.names for sample in samples], [sample.values for sample in samples]
     )
 

@@ -198,7 +198,7 @@ def convert_pipeline(model: SGDPerceptron | Pipeline) -> LiveModel:
     state = infer_state(perceptron)
     state.steps = [*getattr(model, "steps", ())]
     if encoder is not None:
-        _record_encoder(encoder, state)
+        _adopt_encoder_options(encoder, state)
     return LiveModel(perceptron, state)
 
 
@@ -220,7 +220,7 @@ def _convert_scaler(river_scaler: Any, perceptron: SGDPerceptron) -> Scaler:
     return Scaler(statistics.T, has_indicators, later_statistics)
 
 
-def _record_encoder(encoder: RecordEncoder, state: LiveState) -> None:
+def _adopt_encoder_options(encoder: RecordEncoder, state: LiveState) -> None:
     """Set the read options and the schema by which `learn` reads records as an encoder does."""
     ignored = to_names(encoder.ignore)
     # In records, the label is a column; an encoder ignores it.

@@ -141,18 +141,20 @@ def compute_figures(curve: PrecisionRecall) -> RankingFigures:
         roc_auc=float(pairs / (2 * int(curve.hits[-1]) * int(curve.false_alarms[-1]))),
         recall_at_precision_50=float(recall[precision >= 0.5].max(initial=0.0)),
         recall_at_precision_90=float(recall[precision >= 0.9].max(initial=0.0)),
-        best_threshold=_shorten(float(curve.thresholds[best]), below),
+        best_threshold=_round_threshold(float(curve.thresholds[best]), below),
         best_f1=float(f1[best]),
     )
 
 
-def _shorten(threshold: float, below: float) -> float:
-    """Return the number with the fewest decimals that is above `below` and at most `threshold`.
+def _round_threshold(threshold: float, lower_bound: float) -> float:
+    """Return the number with the fewest decimals above `lower_bound` and up to `threshold`.
 
     Examples
     --------
-    >>> _shorten(0.731298, 0.65), _shorten(0.731298, 0.7312), _shorten(1e-9, 0.0)
-    (0.7, 0.73129, 1e-09)
+    >>> [_round_threshold(0.731298, bound) for bound in (0.65, 0.7312)]
+    [0.7, 0.73129]
+    >>> _round_threshold(1e-9, 0.0)
+    1e-09
 
     """
     from decimal import ROUND_FLOOR, Decimal  # lazy import: only evaluations need it
@@ -160,6 +162,6 @@ def _shorten(threshold: float, below: float) -> float:
     exact = Decimal(repr(threshold))
     for decimals in range(1, 17):
         short = float(exact.quantize(Decimal(1).scaleb(-decimals), ROUND_FLOOR))
-        if short > below:
+        if short > lower_bound:
             return short
     return threshold

@@ -8,7 +8,7 @@ from stream_perceptron.data.batch import Batch
 from stream_perceptron.data.naming import quote_names
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions
-from stream_perceptron.data.source import Batches, Source
+from stream_perceptron.data.source import BatchReader, Source
 from stream_perceptron.errors import SourceError
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.segments import should_stop
@@ -37,7 +37,9 @@ def read_with_reload(
 class _Reloader:
     """The model for the next rows of a source, which may be replaced before they are read."""
 
-    def __init__(self, live: LiveModel, source: Source, batches: Batches, reload: Reload) -> None:
+    def __init__(
+        self, live: LiveModel, source: Source, batches: BatchReader, reload: Reload
+    ) -> None:
         self.live = live
         self._source, self._batches, self._reload = source, batches, reload
 
@@ -61,4 +63,4 @@ def _find_used_columns(live: LiveModel) -> set[str]:
     """Return the columns of a table that a model predicts from, and its label column."""
     schema = live.schema
     named = {*schema.columns, *schema.later_columns, *filter(None, [schema.label])}
-    return named - live.read_options.roles
+    return named - live.read_options.columns_with_role

@@ -9,9 +9,9 @@ from functools import partial
 
 from stream_perceptron.data.batch import MAX_BATCH_ROWS, Batch, build_empty_batch
 from stream_perceptron.data.input.prefetch import prefetch
-from stream_perceptron.data.source import Batches, Source
+from stream_perceptron.data.source import BatchReader, Source
 from stream_perceptron.errors import SourceError
-from stream_perceptron.live.files import GivenFile, Segment
+from stream_perceptron.live.files import GivenFile, SourceSegment
 from stream_perceptron.live.model import LiveModel
 from stream_perceptron.live.step_result import StepResult
 from stream_perceptron.model.results import TrainOptions
@@ -32,7 +32,7 @@ class RowCount:
     every: int | None = None  # the run yields at multiples of this number of rows
 
     @property
-    def is_at_end(self) -> bool:
+    def has_reached_limit(self) -> bool:
         """Whether as many rows have been read as may be."""
         return self.end is not None and self.read >= self.end
 
@@ -48,14 +48,14 @@ class Learner:
         """The model that the next rows are read for."""
         return self._live
 
-    def step(self, batch: Batch, segment: Segment) -> StepResult:
+    def step(self, batch: Batch, segment: SourceSegment) -> StepResult:
         """Test and train on rows of a segment, and move past them."""
         return self.live.step(batch, self.options, segment.is_repeated, segment)
 
 
 def plan_segments(
     live: LiveModel, files: Sequence[GivenFile], passes: int | None
-) -> Generator[Segment, None, None]:
+) -> Generator[SourceSegment, None, None]:
     """Yield the segments of a run in order, each after the one before has been learned.
 
     Raises
@@ -71,7 +71,7 @@ def plan_segments(
             source, progress = file.source, file.progress
             is_repeated = n_complete > 0 and progress.position.rows > 0
             end = progress.position.rows if is_repeated else None
-            segment = Segment(source, progress, end, is_repeated, source.is_stream)
+            segment = SourceSegment(source, progress, end, is_repeated, source.is_stream)
             if not segment.is_at_end:
                 yield segment
                 if source.is_stream:
@@ -84,13 +84,13 @@ def plan_segments(
             with live.lock:
                 progress.finish_pass(n_complete + 1, n_unread)
                 if progress.position.rows and not source.is_stream:
-                    live.history.move_to_end(progress)
+                    live.history.set_last_file(progress)
         if is_interrupted or not any(file.progress.position.rows for file in files):
             return  # unlimited passes over empty files would never end
         n_complete += 1
 
 
-def _require_unchanged(segment: Segment) -> None:
+def _require_unchanged(segment: SourceSegment) -> None:
     """Check that a further pass over a file has reached the position of the first one."""
     position = segment.progress.position
     if segment.position.is_same_place(position):
@@ -105,7 +105,7 @@ def _require_unchanged(segment: Segment) -> None:
 
 
 def slice_batches(
-    learner: Learner, segment: Segment, count: RowCount, described: set[Hashable]
+    learner: Learner, segment: SourceSegment, count: RowCount, described: set[Hashable]
 ) -> Generator[Batch, None, None]:
     """Yield the rows of a segment in parts, each to be learned before the next one is yielded.
 
@@ -118,7 +118,7 @@ def slice_batches(
         for batch in batches:
             has_rows, rest = len(batch) > 0, batch
             while True:
-                if should_stop(source) or (has_rows and count.is_at_end):
+                if should_stop(source) or (has_rows and count.has_reached_limit):
                     return
                 n = _count_rows_to_learn(rest, learner, segment, count)
                 yield learner.live.join_labels(rest[:n])
@@ -126,10 +126,10 @@ def slice_batches(
                 if not len(rest) or segment.is_at_end:
                     break
             # Do not wait for a pipe; read a file on, since it may be complete.
-            if segment.is_at_end or (has_rows and count.is_at_end and source.is_stream):
+            if segment.is_at_end or (has_rows and count.has_reached_limit and source.is_stream):
                 break
     segment.is_complete = not source.interrupt.is_set
-    source.release()
+    source.close_if_many_files()
 
 
 def should_stop(source: Source) -> bool:
@@ -141,7 +141,7 @@ def should_stop(source: Source) -> bool:
     return source.interrupt.is_set and not source.is_stream
 
 
-def read_ahead(batches: Batches, source: Source) -> Generator[Batch | None, None, None]:
+def read_ahead(batches: BatchReader, source: Source) -> Generator[Batch | None, None, None]:
     """Yield the rows of a source, read ahead in a thread, and None while no row is ready.
 
     No thread is used in three cases: for rows whose reading calls Python, because two threads would
@@ -149,7 +149,7 @@ def read_ahead(batches: Batches, source: Source) -> Generator[Batch | None, None
     takes to read; and while the source is a pipe with little data ready, because a thread would
     only delay a sender that waits for the answer to each row.
     """
-    pipe, is_small = source.stream, source.is_small
+    pipe, is_small = source.stream, source.is_small_file
     while (
         is_small
         or batches.columns.kept.names
@@ -169,7 +169,7 @@ def read_ahead(batches: Batches, source: Source) -> Generator[Batch | None, None
 
 
 def _read_segment(
-    live: LiveModel, segment: Segment, described: set[Hashable]
+    live: LiveModel, segment: SourceSegment, described: set[Hashable]
 ) -> Generator[Batch, None, None]:
     """Yield the rows of a segment in batches, and a batch without rows while no row is ready."""
     source, detects_redelivered = segment.source, live.read_options.position
@@ -194,7 +194,7 @@ def _read_segment(
             yield batch
 
 
-def _forget_names_if_due(live: LiveModel, segment: Segment, batches: Batches) -> None:
+def _forget_names_if_due(live: LiveModel, segment: SourceSegment, batches: BatchReader) -> None:
     """Forget names that neither the model nor any pending sample uses, at fixed row numbers.
 
     A resumed run forgets the names at the same rows.
@@ -203,20 +203,22 @@ def _forget_names_if_due(live: LiveModel, segment: Segment, batches: Batches) ->
     lifetime = max(_MIN_NAME_LIFETIME, live.read_options.max_pending)
     if rows and rows % lifetime == 0:
         with live.lock:
-            pending.forget_names()
+            pending.remove_unlearned_names()
             used = map(str, [*live.model.features_, *pending.feature_names()])
             names, schema = list(dict.fromkeys(used)), batches.columns.schema
             batches.change_request(replace(batches.request, names=names, schema=schema))
     batches.max_rows = min(MAX_BATCH_ROWS, lifetime - rows % lifetime)
 
 
-def _count_rows_to_learn(batch: Batch, learner: Learner, segment: Segment, count: RowCount) -> int:
+def _count_rows_to_learn(
+    batch: Batch, learner: Learner, segment: SourceSegment, row_count: RowCount
+) -> int:
     """Return how many rows of a batch to learn at once: up to where a report is due, or a limit."""
-    sizes = [len(batch), find_next_report(count.read) - count.read]
-    if count.end is not None:
-        sizes.append(count.end - count.read)
-    if count.every is not None:
-        sizes.append(count.every - learner.live.progress.rows % count.every)
+    sizes = [len(batch), find_next_report(row_count.read) - row_count.read]
+    if row_count.end is not None:
+        sizes.append(row_count.end - row_count.read)
+    if row_count.every is not None:
+        sizes.append(row_count.every - learner.live.progress.rows % row_count.every)
     if segment.end is not None:
         sizes.append(segment.end - segment.position.rows)
     if learner.options.with_all_scores:

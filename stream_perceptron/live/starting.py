@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from stream_perceptron.data.meaning.labels import LABEL_TYPES, parse_classes
-from stream_perceptron.data.naming import is_position
+from stream_perceptron.data.naming import is_column_position
 from stream_perceptron.data.opening import infer_from_sources
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions, Schema
@@ -59,6 +59,6 @@ def infer_state(model: SGDPerceptron) -> LiveState:
 
 def list_named_columns(read_options: ReadOptions) -> set[str]:
     """Return the names of columns in read options."""
-    names = {*read_options.roles, *read_options.categorical, *read_options.keep}
+    names = {*read_options.columns_with_role, *read_options.categorical, *read_options.keep}
     names.update(filter(None, [read_options.label]))
-    return {name for name in names if not is_position(name)}
+    return {name for name in names if not is_column_position(name)}

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from stream_perceptron.checkpoint.encoding import from_json, to_json
+from stream_perceptron.checkpoint.encoding import convert_from_json_value, convert_to_json_value
 from stream_perceptron.data.batch import Batch, Redeliveries
 from stream_perceptron.data.schema import ReadOptions, Schema
-from stream_perceptron.live.files import Segment
+from stream_perceptron.live.files import SourceSegment
 from stream_perceptron.live.history import ROWS, Entry, History, try_encode_lr
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.live.pending import PendingSamples
@@ -39,14 +39,14 @@ class LiveState:
     # default pipeline, which takes raw records.
     steps: list[str] | None = None
 
-    def record_rows(self, segment: Segment, batch: Batch, model: SGDPerceptron) -> None:
+    def record_rows(self, segment: SourceSegment, batch: Batch, model: SGDPerceptron) -> None:
         """Record the rows of a segment that the model has learned, and move past them."""
         before, after = segment.advance(batch)
         history = self.history
         for offset in batch.offsets:
             self.redeliveries.update(offset)
         if after.rows > before.rows or not segment.is_stream:
-            history.move_to_end(segment.progress)
+            history.set_last_file(segment.progress)
             entry = Entry(
                 (after,), ROWS, before.rows, after.rows, before.offset, len(batch.rejected),
                 try_encode_lr(model.lr_), float(model.epsilon), self.read_options.keep,
@@ -62,7 +62,7 @@ class LiveState:
             known = map(str, features)
             self.pending.unlearned_names = sorted(set(self.pending.known_names).difference(known))
             arrays |= self.pending.arrays()
-        return to_json(self), arrays
+        return convert_to_json_value(self), arrays
 
     @classmethod
     def decode(cls, saved: object, arrays: NamedArrays, n_labels: int) -> LiveState:
@@ -74,7 +74,7 @@ class LiveState:
             If its parts are inconsistent.
 
         """
-        state = from_json(cls, saved, "state")
+        state = convert_from_json_value(cls, saved, "state")
         state.progress.restore(arrays, n_labels)
         if state.read_options.has_join:
             state.pending.restore(arrays, state.read_options.max_pending, n_labels)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from stream_perceptron.data.batch import Batch, Rejection
 from stream_perceptron.data.notices import Notice
 from stream_perceptron.data.schema import ReadOptions
-from stream_perceptron.model.validation import look_up_labels
+from stream_perceptron.model.validation import find_labels_by_id
 
 
 @dataclass(eq=False, repr=False)
@@ -54,7 +54,7 @@ class StepResult:
     @property
     def predictions(self) -> list[Hashable]:
         """The label predicted for each sample; None if no label was known."""
-        return look_up_labels(self.predicted, self.classes)
+        return find_labels_by_id(self.predicted, self.classes)
 
 
 def collect_output_columns(

@@ -16,7 +16,7 @@ import numpy as np
 from stream_perceptron.data.batch import BATCH_ROWS, Batch
 from stream_perceptron.data.schema import Schema
 from stream_perceptron.errors import DivergedError
-from stream_perceptron.live.files import GivenFile, Segment
+from stream_perceptron.live.files import GivenFile, SourceSegment
 from stream_perceptron.live.loop import learn_files
 from stream_perceptron.live.metrics import ClassMetrics, Progress
 from stream_perceptron.live.model import LiveModel
@@ -146,7 +146,9 @@ def build_trials(live: LiveModel, swept: Mapping[str, Sequence[Any]]) -> list[Tr
     trials = []
     for settings in list_combinations(swept):
         trial = Trial(settings, copy.deepcopy(live))
-        trial.live.adopt(LiveModel(_clone_perceptron(live.model, settings), trial.live.state))
+        trial.live.replace_with(
+            LiveModel(_clone_perceptron(live.model, settings), trial.live.state)
+        )
         trials.append(trial)
     return trials
 
@@ -159,7 +161,7 @@ def _clone_perceptron(model: SGDPerceptron, settings: dict[str, Any]) -> SGDPerc
     return cloned
 
 
-def get_active_model(trials: Sequence[Trial]) -> LiveModel:
+def get_first_unfinished_model(trials: Sequence[Trial]) -> LiveModel:
     """Return the model of the first trial that has not ended, or else of the first trial."""
     return next((trial.live for trial in trials if not trial.has_ended), trials[0].live)
 
@@ -177,9 +179,9 @@ class Trials(Learner):
     @property
     def live(self) -> LiveModel:
         """The model of the first trial that has not ended."""
-        return get_active_model(self.trials)
+        return get_first_unfinished_model(self.trials)
 
-    def step(self, batch: Batch, segment: Segment | None = None) -> StepResult:
+    def step(self, batch: Batch, segment: SourceSegment | None = None) -> StepResult:
         """Train every trial on a batch; return a result that has stopped if all have ended."""
         is_repeated = segment is not None and segment.is_repeated
         learn = partial(Trial.step, batch=batch, is_repeated=is_repeated)

@@ -31,7 +31,7 @@ class Thresholds:
     --------
     >>> thresholds = Thresholds({"yes": 0.2})
     >>> scores = np.array([[0.7, 0.3], [0.9, 0.1]])
-    >>> thresholds.choose(["no", "yes"], scores, np.array([0, 0])).tolist()
+    >>> thresholds.choose_classes(["no", "yes"], scores, np.array([0, 0])).tolist()
     [1, 0]
 
     """
@@ -39,7 +39,7 @@ class Thresholds:
     def __init__(self, thresholds: Mapping[str, float] | None) -> None:
         self.thresholds = thresholds or {}
 
-    def choose(
+    def choose_classes(
         self,
         classes: Sequence[Hashable],
         scores: NDArray[np.float64],
@@ -92,7 +92,7 @@ class Thresholds:
         scores = result.all_scores
         if scores is None or not scores.shape[1]:
             return replace(result, all_scores=scores if with_all_scores else None)
-        predicted = self.choose(result.classes, scores, result.predicted)
+        predicted = self.choose_classes(result.classes, scores, result.predicted)
         chosen = scores[np.arange(len(predicted)), predicted]
         return replace(
             result,

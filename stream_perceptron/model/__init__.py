@@ -3,7 +3,7 @@
 try:
     from stream_perceptron.model.activations import ACTIVATIONS, Activation, get_activation
     from stream_perceptron.model.network import Network
-    from stream_perceptron.model.rows import Rows
+    from stream_perceptron.model.rows import FeatureRows
 except ModuleNotFoundError as error:
     if not (error.name or "").startswith("stream_perceptron."):
         raise
@@ -12,4 +12,4 @@ except ModuleNotFoundError as error:
         "it again with a C compiler (pip install --editable .)"
     ) from None
 
-__all__ = ["ACTIVATIONS", "Activation", "Network", "Rows", "get_activation"]
+__all__ = ["ACTIVATIONS", "Activation", "FeatureRows", "Network", "get_activation"]

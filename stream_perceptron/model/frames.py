@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.arrays import Array
-from stream_perceptron.model.rows import Names, Rows
+from stream_perceptron.model.rows import FeatureRows, Names
 from stream_perceptron.model.validation import require_finite, require_number
 from stream_perceptron.model.vocabulary import find_duplicates
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class FeatureFrame:
     """Rows with features of their own, made from the rows of a frame."""
 
-    rows: Rows
+    rows: FeatureRows
     like: nw.DataFrame[Any]  # the frame
 
     @classmethod
@@ -35,7 +35,7 @@ class FeatureFrame:
         """Build a row from the finite features of each sample."""
         dicts = list(samples)
         values = [np.fromiter(x.values(), np.float64, len(x)) for x in dicts]
-        return cls(Rows.from_rows([tuple(x) for x in dicts], values), like)
+        return cls(FeatureRows.from_rows([tuple(x) for x in dicts], values), like)
 
 
 def read_frame(X: Any, is_selected: Callable[[Hashable], bool] = lambda name: True) -> FeatureFrame:
@@ -68,14 +68,14 @@ def as_frame(X: Any) -> nw.DataFrame[Any]:
 
 def _convert_frame(
     frame: nw.DataFrame[IntoDataFrame], is_selected: Callable[[Hashable], bool]
-) -> Rows:
+) -> FeatureRows:
     """Convert the selected columns of a frame to rows."""
     names: Names = tuple(frame.columns)
     indices = [i for i, name in enumerate(names) if is_selected(name)]
     if len(indices) < len(names):
         names = tuple(names[i] for i in indices)
         if not indices:
-            return Rows.from_table((), np.zeros((len(frame), 0)))
+            return FeatureRows.from_table((), np.zeros((len(frame), 0)))
         frame = frame[:, indices]
     if frame.implementation.is_pandas():
         native: Any = frame.to_native()
@@ -85,7 +85,7 @@ def _convert_frame(
     return _convert_dense_frame(frame, names)
 
 
-def _convert_dense_frame(frame: nw.DataFrame[IntoDataFrame], names: Names) -> Rows:
+def _convert_dense_frame(frame: nw.DataFrame[IntoDataFrame], names: Names) -> FeatureRows:
     """Convert a frame of numbers and bools to rows; a null marks an absent feature."""
     import narwhals.stable.v2 as nw
     from river.utils import dataframe
@@ -111,14 +111,14 @@ def _convert_dense_frame(frame: nw.DataFrame[IntoDataFrame], names: Names) -> Ro
         raise SampleError(f"the features cannot be converted to floats: {error}") from None
     missing = np.isnan(rows)
     if not missing.any():
-        return require_finite(Rows.from_table(names, rows))
+        return require_finite(FeatureRows.from_table(names, rows))
     if not frame.implementation.is_pandas_like():
         nulls = [column.is_null().to_numpy() for column in frame.iter_columns()]
         missing = np.stack(nulls, axis=1).astype(bool)
-    return require_finite(Rows.from_table(names, rows, ~missing))
+    return require_finite(FeatureRows.from_table(names, rows, ~missing))
 
 
-def _convert_sparse_frame(frame: Any, names: Names) -> Rows:
+def _convert_sparse_frame(frame: Any, names: Names) -> FeatureRows:
     """Convert a pandas frame that has sparse columns to rows."""
     row_ids: list[NDArray[np.intp]] = []
     values: list[Array] = []
@@ -144,10 +144,10 @@ def _convert_sparse_frame(frame: Any, names: Names) -> Rows:
     order = np.argsort(value_rows, kind="stable")
     starts = np.searchsorted(value_rows[order], np.arange(len(frame) + 1))
     numbers = np.concatenate([np.empty(0), *values])[order]
-    return require_finite(Rows(names, starts, columns[order], numbers))
+    return require_finite(FeatureRows(names, starts, columns[order], numbers))
 
 
-def as_rows(X: Any, names: Sequence[Hashable] | None) -> Rows:
+def as_rows(X: Any, names: Sequence[Hashable] | None) -> FeatureRows:
     """Convert a frame, an array (n, d) or a sparse matrix to rows.
 
     `names` are the names of the columns; None means a frame's own names, or 0 to d - 1 otherwise.
@@ -171,10 +171,10 @@ def as_rows(X: Any, names: Sequence[Hashable] | None) -> Rows:
         is_present = ~np.ma.getmaskarray(X)
         X = X.filled(0)
     names = _require_unique(_resolve_names(names, X.shape[1]))
-    return require_finite(Rows.from_table(names, X, is_present))
+    return require_finite(FeatureRows.from_table(names, X, is_present))
 
 
-def _convert_sparse_matrix(matrix: Any, names: Sequence[Hashable] | None) -> Rows:
+def _convert_sparse_matrix(matrix: Any, names: Sequence[Hashable] | None) -> FeatureRows:
     """Convert a SciPy matrix in CSR format to rows."""
     try:
         matrix.check_format(full_check=True)  # compiled code relies on the indices
@@ -184,7 +184,7 @@ def _convert_sparse_matrix(matrix: Any, names: Sequence[Hashable] | None) -> Row
     names = _require_unique(_resolve_names(names, matrix.shape[1]))
     starts, columns = matrix.indptr.astype(np.intp), matrix.indices.astype(np.int32)
     values = matrix.data.astype(np.float64)
-    return Rows(names, starts, columns, values).without_unused_names()
+    return FeatureRows(names, starts, columns, values).without_unused_names()
 
 
 def _resolve_names(names: Sequence[Hashable] | None, d: int) -> Names:

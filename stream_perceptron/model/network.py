@@ -23,12 +23,12 @@ from stream_perceptron.model.activations import Activation
 from stream_perceptron.model.arrays import Array, Floats
 from stream_perceptron.model.class_weights import ClassWeights
 from stream_perceptron.model.kernel.types import Counters, LearningRule, Part
-from stream_perceptron.model.rates import FallingRate, LearningRate, compute_shared_rates
+from stream_perceptron.model.rates import FallingRate, LearningRate, compute_rates_of_next_samples
 from stream_perceptron.model.results import TrainOptions, TrainResult
-from stream_perceptron.model.rows import LEARNED, NOTHING_ADDED, AddedNames, Rows, Samples
+from stream_perceptron.model.rows import LEARNED, NOTHING_ADDED, AddedNames, FeatureRows, Samples
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.vocabulary import Vocabulary
-from stream_perceptron.model.weights import WeightStore, count_fitting_features, count_weights
+from stream_perceptron.model.weights import WeightStore, compute_max_features, count_weights
 
 Method = TypeVar("Method", bound=Callable[..., object])
 
@@ -189,7 +189,7 @@ class Network:
         rate = (
             shared
             if type(shared) is float
-            else lambda: float(compute_shared_rates(shared, self.n_updates, 1)[0])
+            else lambda: float(compute_rates_of_next_samples(shared, self.n_updates, 1)[0])
         )
 
         def learn(x: Mapping[Hashable, object]) -> int:
@@ -215,14 +215,14 @@ class Network:
             raise DivergedError(self.n_seen + 1)
         return n_done == 1
 
-    def compute_net_one(self, x: Mapping[Hashable, object]) -> Array | None:
-        """Return the net inputs (k,) of a sample; None if only `compute_nets` can compute them."""
+    def compute_net_inputs_one(self, x: Mapping[Hashable, object]) -> Array | None:
+        """Return the net inputs (k,) of a sample; None if they need `compute_net_inputs`."""
         with self._lock:
             if self.scaler is not None:
                 return None
-            return kernel.compute_net_one(x, self.features, self.store.current)
+            return kernel.compute_net_inputs_one(x, self.features, self.store.current)
 
-    def compute_nets(self, rows: Rows) -> Array:
+    def compute_net_inputs(self, rows: FeatureRows) -> Array:
         """Compute the net inputs (n, k) of samples, bit-identical to those in training."""
         n = len(rows)
         with self._lock:
@@ -245,7 +245,7 @@ class Network:
         return kernel.standardize(self.scaler.statistics[:, feature_ids], x)
 
     def number_names(
-        self, rows: Rows, labels: Sequence[Hashable], weights: NDArray[np.float64],
+        self, rows: FeatureRows, labels: Sequence[Hashable], weights: NDArray[np.float64],
         status: NDArray[np.uint8] | None = None,
     ) -> Samples:  # fmt: skip
         """Number the names in rows as the model does, followed by those that labeled rows add.
@@ -254,7 +254,7 @@ class Network:
         --------
         >>> from stream_perceptron import SGDPerceptron
         >>> network = SGDPerceptron(classes=["left"]).network
-        >>> rows = Rows.from_rows([("b", "a"), ("c", "a")], [np.ones(2), np.ones(2)])
+        >>> rows = FeatureRows.from_rows([("b", "a"), ("c", "a")], [np.ones(2), np.ones(2)])
         >>> samples = network.number_names(rows, ["left", "right"], np.ones(2))
         >>> samples.added_features.names, samples.added_labels.names, samples.feature_ids.tolist()
         (['b', 'a', 'c'], ['right'], [0, 1, 2, 1])
@@ -296,13 +296,13 @@ class Network:
         n, n_before, shape = len(samples), self.n_seen, self.store.shape
         n_fitting = n
         if samples.adds_names:
-            n_fitting, samples = self._apply_max_weights(samples)
+            n_fitting, samples = self._fit_into_max_weights(samples)
         targets = samples.label_ids.astype(np.intp)
         if not options.learns:
             targets.fill(-1)
         result = TrainResult.empty(targets)
         if options.with_all_scores:
-            k, _ = samples.shape_after(shape, n_fitting)
+            k, _ = samples.compute_model_shape_after(shape, n_fitting)
             result.all_scores = np.full((n, k), math.nan)
         falling_rate = lr if isinstance(lr, FallingRate) else None
         rule = LearningRule(self.activation, epsilon, falling_rate, options.stop)
@@ -359,7 +359,7 @@ class Network:
                 f"features, but this model has {k:,} and {d:,}: read them for this model"
             )
 
-    def find_unfitting_labels(self, samples: Samples) -> list[int]:
+    def find_rows_beyond_max_weights(self, samples: Samples) -> list[int]:
         """Return the rows whose labels are new and do not fit into the model.
 
         After the first of them, no new label fits, because the model does not get smaller.
@@ -369,26 +369,26 @@ class Network:
                 samples, samples.list_labels(...), samples.weights, samples.status
             )
         (k, d), limit, added = self.store.shape, self.store.max_weights, samples.added_features
-        if count_weights(*samples.shape_after((k, d), len(samples))) <= limit:
+        if count_weights(*samples.compute_model_shape_after((k, d), len(samples))) <= limit:
             return []
         for row in samples.added_labels.rows.tolist():
-            n_room = max(0, count_fitting_features(k, limit) - d)
+            n_room = max(0, compute_max_features(k, limit) - d)
             n_features = min(int(np.searchsorted(added.rows, row)), n_room)
             if count_weights(k + 1, d + n_features) > limit:
                 return np.flatnonzero(samples.label_ids >= k).tolist()
             k += 1
         return []
 
-    def _apply_max_weights(self, samples: Samples) -> tuple[int, Samples]:
+    def _fit_into_max_weights(self, samples: Samples) -> tuple[int, Samples]:
         """Count the rows before the first whose label does not fit; leave out unfitting features.
 
         A full model takes no further features, so only the first of the new ones can fit.
         """
-        unfitting = self.find_unfitting_labels(samples)
+        unfitting = self.find_rows_beyond_max_weights(samples)
         end = unfitting[0] if unfitting else len(samples)
         _, d = self.store.shape
-        k, d_after = samples.shape_after(self.store.shape, end)
-        n = min(d_after - d, max(0, count_fitting_features(k, self.store.max_weights) - d))
+        k, d_after = samples.compute_model_shape_after(self.store.shape, end)
+        n = min(d_after - d, max(0, compute_max_features(k, self.store.max_weights) - d))
         self.is_full |= n < d_after - d
         added = samples.added_features
         return end, replace(samples, added_features=AddedNames(added.rows[:n], added.names[:n]))
@@ -410,7 +410,7 @@ class Network:
         n_before, targets = self.n_seen, result.targets
         # A schedule is not asked for rates if all rows are only predicted.
         is_used = not hasattr(lr, "get") or targets.max(initial=-1) >= 0
-        rates = compute_shared_rates(lr if is_used else 0.0, self.n_updates, end - start)
+        rates = compute_rates_of_next_samples(lr if is_used else 0.0, self.n_updates, end - start)
         with_scores = options.with_scores or options.with_all_scores
         part = Part(start, end, samples.weights, rates, with_scores=with_scores)
         if n_before == 0 and start < end and targets[start] >= 0:
@@ -425,15 +425,15 @@ class Network:
         try:
             self._add_names(new_features.names, new_labels.names)
             part = part._replace(
-                n_labels=new_labels.count_before(shape[0], end - start),
-                n_features=new_features.count_before(shape[1], end - start),
+                n_labels=new_labels.count_names_by_row(shape[0], end - start),
+                n_features=new_features.count_names_by_row(shape[1], end - start),
             )
             return self._run_kernel(rule, samples, part, result)
         finally:
             labeled, n_learned = np.flatnonzero(targets[start:end] >= 0), self.n_seen - n_before
             if n_learned < len(labeled):
                 end = start + int(labeled[n_learned - 1]) + 1 if n_learned else start
-                self._shrink(*added.shape_after(shape, end - start))
+                self._shrink(*added.compute_model_shape_after(shape, end - start))
 
     def _run_kernel(
         self, rule: LearningRule, samples: Samples, part: Part, result: TrainResult

@@ -70,7 +70,7 @@ class FallingRate:
             n < self.n_falling, np.maximum(self.end, self.start / np.sqrt(1.0 + n / 30.0)), self.end
         )
 
-    def multiply_end(self, factor: float) -> FallingRate:
+    def multiply_end_rate(self, factor: float) -> FallingRate:
         """Return a rate with a multiple of the end, up to the start.
 
         It stops the counts where this one does.
@@ -109,7 +109,7 @@ def format_lr(lr: LearningRate) -> str:
     return format_number(lr) if isinstance(lr, float | int) else repr(lr)
 
 
-def compute_shared_rates(lr: LearningRate, n_updates: int, n: int) -> NDArray[np.float64]:
+def compute_rates_of_next_samples(lr: LearningRate, n_updates: int, n: int) -> NDArray[np.float64]:
     """Return the rates that all weights share in the next n updates; for a falling rate, its end.
 
     Raises

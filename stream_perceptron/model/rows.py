@@ -19,14 +19,14 @@ LEARNED, UNLABELED, REJECTED, MALFORMED, REDELIVERED = range(5)
 
 # Not frozen, because a frozen dataclass takes several times as long to create.
 @dataclass(eq=False, repr=False)
-class Rows:
+class FeatureRows:
     """Rows, each with values for some of the names; do not modify them. All values are finite.
 
     Zeros may be left out, except where a scaler counts them.
 
     Examples
     --------
-    >>> rows = Rows.from_rows([("a", "b"), ("c",)], [np.array([1.0, 2.0]), np.array([-3.0])])
+    >>> rows = FeatureRows.from_rows([("a", "b"), ("c",)], [np.array([1.0, 2.0]), np.array([-3.0])])
     >>> rows.names, list(rows.dicts()), rows.max_abs()
     (('a', 'b', 'c'), [{'a': 1.0, 'b': 2.0}, {'c': -3.0}], 3.0)
 
@@ -39,7 +39,7 @@ class Rows:
     values: Floats
 
     @classmethod
-    def from_table(cls, names: Names, cells: Array, is_present: Mask | None = None) -> Rows:
+    def from_table(cls, names: Names, cells: Array, is_present: Mask | None = None) -> FeatureRows:
         """Build rows from cells (n, d). Cells where `is_present` is False mark absent features."""
         n, d = cells.shape
         values = np.require(cells, np.float64, ["C", "A"])
@@ -50,7 +50,7 @@ class Rows:
         return cls(names, starts, ids[is_present], values[is_present])
 
     @classmethod
-    def from_rows(cls, names: Sequence[Names], values: Sequence[Array]) -> Rows:
+    def from_rows(cls, names: Sequence[Names], values: Sequence[Array]) -> FeatureRows:
         """Build rows from the names and the values of each row."""
         ids_by_name: dict[Hashable, int] = {}
         ids_by_row: dict[tuple[Hashable, ...], list[int]] = {}  # most rows have the names of others
@@ -85,12 +85,12 @@ class Rows:
             "values": self.values[cells],
         }  # fmt: skip
 
-    def take(self, rows: NDArray[np.intp]) -> Rows:
+    def take(self, rows: NDArray[np.intp]) -> FeatureRows:
         """Return the features of the rows with the given indices."""
         lengths = self.lengths[rows]
         starts = _compute_starts(lengths)
         cells = np.repeat(self.starts[rows] - starts[:-1], lengths) + np.arange(starts[-1])
-        return Rows(self.names, starts, self.feature_ids[cells], self.values[cells])
+        return FeatureRows(self.names, starts, self.feature_ids[cells], self.values[cells])
 
     @property
     def lengths(self) -> NDArray[np.intp]:
@@ -139,7 +139,7 @@ class AddedNames(NamedTuple):
         low, high = np.searchsorted(self.rows, [start, end]).tolist()
         return AddedNames(self.rows[low:high] - start, self.names[low:high])
 
-    def count_before(self, n_known: int, n: int) -> NDArray[np.intp] | None:
+    def count_names_by_row(self, n_known: int, n: int) -> NDArray[np.intp] | None:
         """Return the number of names before each of n rows and after the last; None if constant."""
         if not self.names:
             return None
@@ -150,7 +150,7 @@ NOTHING_ADDED = AddedNames()
 
 
 @dataclass(eq=False, repr=False)
-class Samples(Rows):
+class Samples(FeatureRows):
     """Rows with labels, whose names have the numbers of a model, or will have them once added.
 
     A labeled row adds its label and its features, except names that the model or an earlier labeled
@@ -174,7 +174,7 @@ class Samples(Rows):
             fields[name] = getattr(self, name)[start:end]
         for name in ("added_features", "added_labels"):
             fields[name] = getattr(self, name).between(start, end)
-        fields["shape_before"] = self.shape_after(self.shape_before, start)
+        fields["shape_before"] = self.compute_model_shape_after(self.shape_before, start)
         return fields
 
     @property
@@ -182,7 +182,7 @@ class Samples(Rows):
         """Whether rows add any label or feature."""
         return bool(self.added_features.names or self.added_labels.names)
 
-    def shape_after(self, shape: tuple[int, int], end: int) -> tuple[int, int]:
+    def compute_model_shape_after(self, shape: tuple[int, int], end: int) -> tuple[int, int]:
         """Return the numbers of labels and features after `end` rows, given those before."""
         return (
             shape[0] + int(np.searchsorted(self.added_labels.rows, end)),
@@ -198,7 +198,7 @@ class Samples(Rows):
 
     def dicts(self) -> Iterator[dict[Hashable, float]]:
         """Yield each usable row as a dict of its features."""
-        return Rows.dicts(self if self.usable_rows is ... else self.take(self.usable_rows))
+        return FeatureRows.dicts(self if self.usable_rows is ... else self.take(self.usable_rows))
 
     def list_labels(self, rows: Any = None) -> list[Hashable]:
         """Return the labels of the usable rows, or of others, None for unlabeled rows."""
@@ -207,7 +207,9 @@ class Samples(Rows):
         return [labels[i] if i >= 0 else None for i in ids.tolist()]
 
 
-def as_samples(rows: Rows, labels: Sequence[Hashable], weights: NDArray[np.float64]) -> Samples:
+def as_samples(
+    rows: FeatureRows, labels: Sequence[Hashable], weights: NDArray[np.float64]
+) -> Samples:
     """Return rows with labels, which may be None, as samples that a model has to number."""
     label_ids = np.arange(len(labels))
     if None in labels:
@@ -223,12 +225,12 @@ def _compute_starts(lengths: NDArray[np.intp]) -> NDArray[np.intp]:
     return np.concatenate([[0], np.cumsum(lengths)])
 
 
-def concatenate_rows(parts: Sequence[Rows]) -> Rows:
+def concatenate_rows(parts: Sequence[FeatureRows]) -> FeatureRows:
     """Concatenate the rows of all parts.
 
     Examples
     --------
-    >>> one = Rows.from_table(("a",), np.array([[1.0]]))
+    >>> one = FeatureRows.from_table(("a",), np.array([[1.0]]))
     >>> len(concatenate_rows([one, one[:0], one]))
     2
 
@@ -239,7 +241,7 @@ def concatenate_rows(parts: Sequence[Rows]) -> Rows:
         part = part.without_unused_names()
         new_ids = [ids_by_name.setdefault(name, len(ids_by_name)) for name in part.names]
         ids.append(np.array(new_ids, np.int32)[part.feature_ids])
-    return Rows(
+    return FeatureRows(
         tuple(ids_by_name),
         _compute_starts(np.concatenate([part.lengths for part in parts])),
         np.concatenate(ids),

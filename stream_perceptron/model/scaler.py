@@ -67,16 +67,16 @@ class Scaler:
         """Return a scaler of the same kind that has no features yet."""
         return Scaler(None, self.has_indicators, self.later_statistics)
 
-    def extend(self, n_kept: int, names: Collection[Hashable]) -> None:
-        """Add new features after the first `n_kept`, replacing any that follow them."""
-        end = n_kept + len(names)
+    def extend(self, n_kept_features: int, names: Collection[Hashable]) -> None:
+        """Add new features after the first `n_kept_features`, replacing any that follow them."""
+        end = n_kept_features + len(names)
         statistics = self.statistics
         if end > len(self):
             statistics = np.zeros((4, max(end, 2 * len(self))))
-            statistics[:, :n_kept] = self.statistics[:, :n_kept]
-        statistics[:3, n_kept:end] = 0.0
-        statistics[3, n_kept:end] = self.has_indicators
-        for i, name in enumerate(names if self.later_statistics else (), n_kept):
+            statistics[:, :n_kept_features] = self.statistics[:, :n_kept_features]
+        statistics[:3, n_kept_features:end] = 0.0
+        statistics[3, n_kept_features:end] = self.has_indicators
+        for i, name in enumerate(names if self.later_statistics else (), n_kept_features):
             if name in self.later_statistics:
                 statistics[:, i] = self.later_statistics[name]
         self.statistics = statistics

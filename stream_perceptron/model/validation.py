@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from stream_perceptron.errors import SampleError
 from stream_perceptron.model.arrays import Array
-from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.rows import FeatureRows
 
 _PLAIN_TYPES = {float, int, bool}
 _PLAIN_LABEL_TYPES = {str, int, bool, type(None)}
@@ -106,7 +106,7 @@ def require_dict(x: object) -> None:
         )
 
 
-def as_row(x: Mapping[Hashable, object]) -> Rows:
+def as_row(x: Mapping[Hashable, object]) -> FeatureRows:
     """Convert a dict of features to one row; None marks an absent feature."""
     require_dict(x)
     if any(value is None for value in x.values()):
@@ -119,7 +119,7 @@ def as_row(x: Mapping[Hashable, object]) -> Rows:
         row = np.fromiter(values, np.float64, len(values))
     except OverflowError:
         row = np.array([_float_or_infinity(value) for value in values])
-    return require_finite(Rows.from_table(names, row[np.newaxis]))
+    return require_finite(FeatureRows.from_table(names, row[np.newaxis]))
 
 
 def require_number(name: Hashable, value: object) -> None:
@@ -135,7 +135,7 @@ def require_number(name: Hashable, value: object) -> None:
         )
 
 
-def require_finite(rows: Rows) -> Rows:
+def require_finite(rows: FeatureRows) -> FeatureRows:
     """Return the rows after checking that all values are finite."""
     if not rows.max_abs() < math.inf:
         for cell in np.flatnonzero(~np.isfinite(rows.values))[:1].tolist():
@@ -155,7 +155,7 @@ def _float_or_infinity(value: Any) -> float:
 
 def require_parameters(init_range: object, seed: object, max_weights: object) -> None:
     """Check the parameters of a perceptron that cannot be changed later, and `max_weights`."""
-    require_in_range("init_range", init_range)
+    require_finite_number("init_range", init_range)
     if seed is not None and not (isinstance(seed, int | np.integer) and 0 <= seed < 2**64):
         raise ValueError(f"seed is {repr(seed)[:50]}: choose a whole number from 0 to 2^64 - 1")
     require_max_weights(max_weights)
@@ -169,11 +169,11 @@ def require_max_weights(max_weights: object) -> None:
         )
 
 
-def require_in_range(name: str, value: object, is_positive: bool = False) -> None:
-    """Check that a parameter is finite and at least 0, or above 0 if `is_positive`."""
+def require_finite_number(name: str, value: object, must_be_positive: bool = False) -> None:
+    """Check that a parameter is finite and at least 0, or above 0 if `must_be_positive`."""
     number = _float_or_infinity(value) if isinstance(value, numbers.Real) else math.nan
-    if not 0 <= number < math.inf or (is_positive and number == 0):
-        minimum = "above 0" if is_positive else "greater than or equal to 0"
+    if not 0 <= number < math.inf or (must_be_positive and number == 0):
+        minimum = "above 0" if must_be_positive else "greater than or equal to 0"
         raise ValueError(f"{name} is {repr(value)[:50]}: choose a finite number {minimum}")
 
 
@@ -194,17 +194,17 @@ def as_classes(classes: Sequence[Hashable]) -> list[Hashable]:
     return labels
 
 
-def look_up_labels(numbers: NDArray[np.intp], classes: Sequence[Hashable]) -> list[Hashable]:
+def find_labels_by_id(label_ids: NDArray[np.intp], classes: Sequence[Hashable]) -> list[Hashable]:
     """Return the labels with the given indices; None for -1.
 
     Examples
     --------
-    >>> look_up_labels(np.array([1, -1]), ["left", "right"])
+    >>> find_labels_by_id(np.array([1, -1]), ["left", "right"])
     ['right', None]
 
     """
     names = [*classes, None]  # index -1 selects the last element
-    return [names[number] for number in numbers.tolist()]
+    return [names[number] for number in label_ids.tolist()]
 
 
 def as_read_only(array: Array) -> Array:

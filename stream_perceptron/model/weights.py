@@ -225,10 +225,12 @@ def count_weights(k: int, d: int) -> int:
     return compute_row_length(k) * d + WEIGHTS_PER_NAME * (k + d)
 
 
-def count_fitting_features(k: int, max_weights: int) -> int:
+def compute_max_features(n_labels: int, max_weights: int) -> int:
     """Return the number of features that fit into a model with k labels."""
     return max(
-        0, (max_weights - WEIGHTS_PER_NAME * k) // (compute_row_length(k) + WEIGHTS_PER_NAME)
+        0,
+        (max_weights - WEIGHTS_PER_NAME * n_labels)
+        // (compute_row_length(n_labels) + WEIGHTS_PER_NAME),
     )
 
 

@@ -68,7 +68,7 @@ def test_copies_and_saves_from_another_thread_are_consistent(mnist_sample, tmp_p
             copied = copy.deepcopy(live)
             live.save(path)
             for snapshot in (copied, LiveModel.load(path)):
-                n_read = sum(each.n_read for each in snapshot.history.files)
+                n_read = sum(each.n_rows_read for each in snapshot.history.files)
                 is_consistent.append(snapshot.progress.samples == snapshot.model.n_seen == n_read)
     finally:
         thread.join()

@@ -38,11 +38,11 @@ LEARN_DIGITS = """
 import sys
 import numpy as np, pyarrow.parquet as pq
 from stream_perceptron import SGDPerceptron
-from stream_perceptron.model.rows import Rows, as_samples
+from stream_perceptron.model.rows import FeatureRows, as_samples
 from stream_perceptron.datasets.mnist import sample_path
 n, table = int(sys.argv[1]), pq.read_table(sample_path())
 pixels = np.array([[*image] for image in table["pixels"].to_pylist()])[:4500] / 255
-samples = Rows.from_table(tuple(f"p{i}" for i in range(784)), pixels, pixels != 0)
+samples = FeatureRows.from_table(tuple(f"p{i}" for i in range(784)), pixels, pixels != 0)
 labels, model = table["label"].to_pylist(), SGDPerceptron(classes=range(10), seed=0)
 model.train(as_samples(samples[:1], labels[:1], np.ones(1)))
 model.train(as_samples(samples[:n], labels[:n], np.ones(n)))
@@ -51,14 +51,15 @@ LEARN_WORDS = """
 import sys
 import numpy as np
 from stream_perceptron import SGDPerceptron
-from stream_perceptron.model.rows import Rows, as_samples
+from stream_perceptron.model.rows import FeatureRows, as_samples
 n, n_known = map(int, sys.argv[1:])
 names = tuple(f"w{i}" for i in range(n_known))
 starts, ids = np.arange(0, 8 * n + 1, 8), np.arange(8 * n, dtype=np.int32) % n_known
-rows = Rows(names, starts, ids, np.ones(len(ids)))
+rows = FeatureRows(names, starts, ids, np.ones(len(ids)))
 model = SGDPerceptron(classes=["a", "b"], seed=0)
 model.network.add_names(names, [])
-every_word = Rows.from_table(names, np.ones((1, n_known)))  # initial weights are drawn at first use
+# Initial weights are drawn at first use.
+every_word = FeatureRows.from_table(names, np.ones((1, n_known)))
 model.train(as_samples(every_word, ["a"], np.ones(1)))
 model.train(as_samples(rows[:n], ["a", "b"] * (n // 2), np.ones(n)))
 """

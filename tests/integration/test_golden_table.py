@@ -25,7 +25,7 @@ from stream_perceptron.live.loop import learn
 from stream_perceptron.model import kernel
 from stream_perceptron.model.activations import ACTIVATIONS
 from stream_perceptron.model.results import TrainOptions
-from stream_perceptron.model.rows import Rows, as_samples
+from stream_perceptron.model.rows import FeatureRows, as_samples
 
 GOLDEN = ROOT / "tests" / "golden"
 KERNEL = ROOT / "stream_perceptron" / "model" / "kernel"
@@ -52,11 +52,11 @@ def learn_digits(spread=1, **parameters):
         rows = pixels[start : start + 1000]
         if spread == 1:
             names = tuple(model.features_)
-            features = Rows.from_table(names, rows * (1 / 255))
+            features = FeatureRows.from_table(names, rows * (1 / 255))
         else:
             samples = [[f"x{i * spread}" for i in np.flatnonzero(row).tolist()] for row in rows]
             values = [row[row > 0] / 255 for row in rows]
-            features = Rows.from_rows(samples, values)
+            features = FeatureRows.from_rows(samples, values)
         batch = as_samples(features, labels[start : start + 1000], np.ones(1000))
         result = model.train(batch, TrainOptions(with_scores=True))
         scores.append(result.scores)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from stream_perceptron import SGDPerceptron
 from stream_perceptron.model.kernel import compute_scores
 from stream_perceptron.model.results import TrainOptions
-from stream_perceptron.model.rows import Rows, as_samples
+from stream_perceptron.model.rows import FeatureRows, as_samples
 from stream_perceptron.model.scaler import Scaler
 
 CELLS = st.sampled_from([None, None, 0, 1, 3, 255])
@@ -29,11 +29,11 @@ def blocks(draw):
     values = np.array([[cell or 0 for cell in row] for row in cells])
     layout = draw(st.sampled_from(["numbers", "whole", "sparse"]))
     if layout == "numbers":
-        return Rows.from_table(names, values / 8, is_present), labels
+        return FeatureRows.from_table(names, values / 8, is_present), labels
     if layout == "whole":
-        return Rows.from_table(names, values / 8), labels
+        return FeatureRows.from_table(names, values / 8), labels
     rows = [tuple(np.array(names)[mask].tolist()) for mask in is_present]
-    return Rows.from_rows(
+    return FeatureRows.from_rows(
         rows, [row[mask] / 8 for row, mask in zip(values, is_present, strict=True)]
     ), labels
 
@@ -68,7 +68,7 @@ def test_block_gives_the_results_of_its_single_rows(
     result = train_block(block_model, features, labels, stop)
     row_results, expected_end = [], (False, False, None)
     for i in range(len(labels)):
-        nets = row_model.network.compute_nets(features[i : i + 1])
+        nets = row_model.network.compute_net_inputs(features[i : i + 1])
         row_result = train_block(row_model, features[i : i + 1], labels[i : i + 1], stop)
         row_results.append(row_result)
         if len(row_result) and nets.shape[1]:

@@ -84,7 +84,7 @@ def test_records_mean_what_the_standard_library_reads(form, tmp_path, monkeypatc
             continue
         oracle = RecordOracle(
             form if form in ("csv", "libsvm") else "json", options, columns, layout.key,
-            layout.may_be_list, max_features,
+            layout.may_have_list_rows, max_features,
         )  # fmt: skip
         rows = read_rows(path, ReadRequest(options, keeps_zeros=True))
         for record, row in zip(records, rows, strict=True):

@@ -21,7 +21,7 @@ from stream_perceptron.data.schema import ReadOptions
 from stream_perceptron.live.loop import learn
 from stream_perceptron.model.activations import ACTIVATIONS
 from stream_perceptron.model.results import TrainOptions, TrainResult
-from stream_perceptron.model.rows import Rows, as_samples
+from stream_perceptron.model.rows import FeatureRows, as_samples
 from stream_perceptron.model.scaler import Scaler
 from stream_perceptron.model.validation import as_row
 
@@ -166,10 +166,10 @@ def test_every_sample_form_gives_identical_models(tmp_path):
     n_files = 0
     for number in range(N_MODELS):
         case = Case(rng)
-        table = Rows.from_table(case.names, case.cells, case.is_present)
+        table = FeatureRows.from_table(case.names, case.cells, case.is_present)
         rows = [tuple(x) for x in case.generate_dicts()]
         order = {name: i for i, name in enumerate(case.names)}
-        sparse = Rows.from_rows(
+        sparse = FeatureRows.from_rows(
             rows,
             [row[[order[n] for n in names]] for row, names in zip(case.cells, rows, strict=True)],
         )

@@ -255,7 +255,7 @@ def load_outcome(path):
     """Return weights and metrics of a checkpoint, but no feature names, which vary by format."""
     live = LiveModel.load(path)
     model, progress = live.model, live.progress
-    arrays = model.weights, model.biases, progress.confusion.pairs, progress.window
+    arrays = model.weights, model.biases, progress.confusion.pairs, progress.recent_outcomes
     counts = progress.samples, progress.unlabeled, progress.updates, progress.error_sum
     return (*(array.tobytes() for array in arrays), counts)
 

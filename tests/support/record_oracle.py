@@ -84,7 +84,9 @@ class RecordOracle:
         weight = self._read_weight(cells.pop(self.options.weight, None))
         features = {}
         for name, value in cells.items():
-            if name in self.options.roles or (self.key and name.split(".")[0] != self.key):
+            if name in self.options.columns_with_role or (
+                self.key and name.split(".")[0] != self.key
+            ):
                 continue
             pairs = self._read_list(value) if name == self.key else self._encode(name, value)
             for feature, number in pairs:
@@ -99,7 +101,8 @@ class RecordOracle:
         lists = [
             name
             for name, value in record.items()
-            if isinstance(value, list) and name not in {*self.options.roles, self.options.label}
+            if isinstance(value, list)
+            and name not in {*self.options.columns_with_role, self.options.label}
             if any(isinstance(item, int | float) for item in flatten(value))
             if not any(isinstance(item, str) for item in flatten(value))
             if name not in self.options.categorical and list(self._encode(name, value))
@@ -130,7 +133,7 @@ class RecordOracle:
     def _iter_paths(self, value, prefix=""):
         for name, member in value.items():
             path = f"{prefix}{name.strip()}"
-            roles = {self.options.label, self.key, *self.options.roles}
+            roles = {self.options.label, self.key, *self.options.columns_with_role}
             if isinstance(member, dict) and path not in roles:
                 yield from self._iter_paths(member, f"{path}.")
             else:

@@ -39,7 +39,7 @@ from stream_perceptron import (
     Standardizer,
     save,
 )
-from stream_perceptron.checkpoint.encoding import to_json
+from stream_perceptron.checkpoint.encoding import convert_to_json_value
 from stream_perceptron_cli.main import main
 
 FIRST_PIPE = 900  # the descriptor of every pipe: a run continues a pipe of the same name
@@ -444,7 +444,7 @@ def load_results(learner: Learner):
     if not learner.rows():  # a signal before the first row leaves an empty model
         return {}
     live = LiveModel.load(learner.model)
-    entries = to_json(live.history.entries)
+    entries = convert_to_json_value(live.history.entries)
     if learner.case.kind == "pipe":  # the file descriptor of a pipe varies
         for entry in entries:
             entry["files"] = []
@@ -452,7 +452,7 @@ def load_results(learner: Learner):
         entries = []  # each run has learned another part of the file
     return {
         "model": capture_state(live.model),
-        "progress": json.dumps(to_json(live.progress)),
+        "progress": json.dumps(convert_to_json_value(live.progress)),
         "arrays": {name: array.tobytes() for name, array in live.progress.arrays.items()},
         "schema": live.schema,
         "offsets": live.state.redeliveries.offsets,

@@ -16,7 +16,7 @@ import scipy.sparse
 from helpers import capture_state, to_dicts
 
 from stream_perceptron import DivergedError, SampleError, SGDPerceptron
-from stream_perceptron.model.rows import Rows, as_samples
+from stream_perceptron.model.rows import FeatureRows, as_samples
 from stream_perceptron.model.scaler import Scaler
 
 NOT_FINITE = "a learning rate that is not a finite number"
@@ -41,7 +41,7 @@ def test_invalid_rate_of_a_schedule_is_rejected(rate, reason, trained_model):
         assert capture_state(trained_model) == before
 
     assert trained_model.predict_one({"x0": 1.0}) in ("high", "low")
-    rows = Rows.from_table(("x0",), np.ones((2, 1)))
+    rows = FeatureRows.from_table(("x0",), np.ones((2, 1)))
     assert len(trained_model.train(as_samples(rows, [None, None], np.ones(2)))) == 2
 
 

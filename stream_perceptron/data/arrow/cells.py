@@ -16,10 +16,10 @@ from pyarrow import types
 from stream_perceptron.data.arrow.types import (
     find_leaf_type,
     is_image,
+    is_integer_type,
     is_list,
     is_numeric_type,
     is_text,
-    is_whole_type,
 )
 from stream_perceptron.data.input.bytes import first_line
 from stream_perceptron.data.meaning.columns import Columns
@@ -55,8 +55,8 @@ class ConvertedColumns(NamedTuple):
     errors: dict[int, Reason]  # why rows cannot be read
 
 
-def convert_columns(batch: pa.RecordBatch, columns: Columns, where: str) -> ConvertedColumns:
-    """Convert the columns of a batch of the source `where`.
+def convert_columns(batch: pa.RecordBatch, columns: Columns, source_name: str) -> ConvertedColumns:
+    """Convert the columns of a batch of the source `source_name`.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def convert_columns(batch: pa.RecordBatch, columns: Columns, where: str) -> Conv
     converted = ConvertedColumns([], {})
     kept = []
     for name in columns.kept.names:
-        with _convert_value_errors(where, name, batch.column(name).type):
+        with _convert_value_errors(source_name, name, batch.column(name).type):
             kept.append(batch.column(name).to_pylist())
     columns.kept.rows = list(zip(*kept, strict=True))
     for entry, name in enumerate(layout.columns):
@@ -76,13 +76,13 @@ def convert_columns(batch: pa.RecordBatch, columns: Columns, where: str) -> Conv
         if action == IGNORE or name not in names:
             continue
         array = batch.column(name)
-        with _convert_value_errors(where, name, array.type):
+        with _convert_value_errors(source_name, name, array.type):
             if action == CATEGORICAL and types.is_temporal(array.type):
                 array = _format_times(array)
             array = _decode_column(name, array, converted.errors)
         leaf = find_leaf_type(array.type)
         is_exact = action in (CATEGORICAL, LABEL) and is_numeric_type(leaf)
-        is_exact |= action != VECTOR and is_list(array.type) and is_whole_type(leaf)
+        is_exact |= action != VECTOR and is_list(array.type) and is_integer_type(leaf)
         cells = _convert_cells(array, is_exact)
         if action == VECTOR:
             columns.list_cells = lists = _ListColumn(cells)
@@ -93,7 +93,7 @@ def convert_columns(batch: pa.RecordBatch, columns: Columns, where: str) -> Conv
 
 
 @contextmanager
-def _convert_value_errors(where: str, name: str, data_type: pa.DataType) -> Iterator[None]:
+def _convert_value_errors(source_name: str, name: str, data_type: pa.DataType) -> Iterator[None]:
     """Raise a SourceError for values of a column that PyArrow or Python cannot represent."""
     try:
         yield
@@ -102,7 +102,7 @@ def _convert_value_errors(where: str, name: str, data_type: pa.DataType) -> Iter
     except _UNREADABLE as error:
         reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else first_line(error)
         raise SourceError(
-            f"{where}: column {name!r} cannot be read as {data_type}: {reason}"
+            f"{source_name}: column {name!r} cannot be read as {data_type}: {reason}"
         ) from None
 
 
@@ -134,7 +134,7 @@ def _decode_column(name: str, array: pa.Array, errors: dict[int, Reason]) -> pa.
 
 
 def _format_times(times: pa.Array) -> pa.Array:
-    """Return the names of dates and times as categories; see `encoders.format_time`."""
+    """Return the names of dates and times as categories; see `encoders.format_date_or_time`."""
     import pyarrow.compute as pc
 
     if types.is_timestamp(times.type) and times.type.tz is not None:
@@ -145,11 +145,11 @@ def _format_times(times: pa.Array) -> pa.Array:
     return texts
 
 
-def _convert_cells(array: pa.Array, is_exact: bool = False) -> Cells:
+def _convert_cells(array: pa.Array, keeps_exact_integers: bool = False) -> Cells:
     """Return the cells of numbers, strings, lists or bytes; exact numbers become strings."""
     data_type = array.type
     if types.is_dictionary(data_type):
-        return _convert_cells(array.dictionary_decode(), is_exact)
+        return _convert_cells(array.dictionary_decode(), keeps_exact_integers)
     if types.is_fixed_size_binary(data_type):
         lists = np.arange(len(array) + 1) * data_type.byte_width
         values = _view_buffer(array, 1, np.uint8, array.offset * data_type.byte_width)
@@ -157,12 +157,12 @@ def _convert_cells(array: pa.Array, is_exact: bool = False) -> Cells:
     if is_list(data_type):
         elements, lengths = _flatten_lists(array)
         lists = np.concatenate([[0], np.cumsum(lengths)])
-        cells = _convert_cells(elements, is_exact)
-        if types.is_uint8(elements.type) and not elements.null_count and not is_exact:
+        cells = _convert_cells(elements, keeps_exact_integers)
+        if types.is_uint8(elements.type) and not elements.null_count and not keeps_exact_integers:
             # Most of them are pixels.
             cells = Cells(b"B", _view_buffer(elements, 1, np.uint8, elements.offset))
         return cells._replace(list_begins=lists, is_null_list=_find_nulls(array))
-    if is_exact:
+    if keeps_exact_integers:
         return _format_numbers(array)
     if is_text(data_type):
         texts = array.cast(pa.string()) if types.is_string_view(data_type) else array

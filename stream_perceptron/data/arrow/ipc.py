@@ -25,7 +25,7 @@ from stream_perceptron.data.input.bytes import (
 from stream_perceptron.data.input.positions import require_same_content
 from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.request import ReadRequest
-from stream_perceptron.data.source import Batches, Source
+from stream_perceptron.data.source import BatchReader, Source
 from stream_perceptron.errors import SourceError
 
 _FILE_MAGIC = b"ARROW1\0\0"
@@ -44,7 +44,7 @@ class ArrowSource(Source):
     @cached_property
     def _file(self) -> Any:
         """A reader of the file, whose index is at its end, so that all of it is needed."""
-        return self._open(pa.ipc.open_file, open_seekable_file(self.peek_bytes()))
+        return self._open(pa.ipc.open_file, open_seekable_file(self.open_input()))
 
     def _close(self) -> None:
         super()._close()
@@ -57,19 +57,19 @@ class ArrowSource(Source):
     def find_layout(self, request: ReadRequest) -> Layout:
         return find_arrow_layout(self._columns, self.name, request)
 
-    def read_batches(self, batches: Batches, request: ReadRequest) -> Iterator[Batch]:
-        stream, start = self.peek_bytes(), 0
+    def read_batches(self, batches: BatchReader, request: ReadRequest) -> Iterator[Batch]:
+        stream, start = self.open_input(), 0
         if not self.is_stream:
             stream, start = self.take_bytes(), request.position.rows
             require_same_content(stream, request.position)
         return read_rows(self._read(stream, start), batches.columns.layout.columns, batches)
 
-    def peek_batches(self, batches: Batches) -> Iterator[Batch]:
+    def peek_batches(self, batches: BatchReader) -> Iterator[Batch]:
         if self.is_stream and not self._is_file:
             first = list(islice(self._stream, 1))
             self._stream = chain(first, self._stream)
         else:
-            first = list(islice(self._read(self.peek_bytes(), 0), 1))
+            first = list(islice(self._read(self.open_input(), 0), 1))
         return read_rows(first, batches.columns.layout.columns, batches)
 
     def _read(self, stream: ByteInput, start: int) -> Iterator[pa.RecordBatch]:

@@ -27,7 +27,7 @@ from stream_perceptron.data.input.bytes import (
 from stream_perceptron.data.input.positions import require_same_content
 from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.request import ReadRequest
-from stream_perceptron.data.source import Batches, Source
+from stream_perceptron.data.source import BatchReader, Source
 from stream_perceptron.errors import SourceError
 
 _BUFFER_SIZE = 2**18  # bytes
@@ -47,7 +47,7 @@ class ParquetSource(Source):
     def _file(self) -> pq.ParquetFile:
         """The open file."""
         try:
-            file = open_seekable_file(self.peek_bytes())
+            file = open_seekable_file(self.open_input())
             if not file.size():
                 raise OSError(0, "the file is empty")
             # Use a buffer for each column; by default, whole column chunks are read.
@@ -79,19 +79,19 @@ class ParquetSource(Source):
         return find_arrow_layout(self._file.schema_arrow, self.name, request)
 
     @cached_property
-    def groups(self) -> list[int]:
+    def rows_by_group(self) -> list[int]:
         """The number of rows in each row group."""
         metadata = self._file.metadata
         return [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
 
-    def group_bytes(self, group: int) -> int:
+    def get_row_group_bytes(self, group: int) -> int:
         """Return the uncompressed size of a row group."""
         return int(self._file.metadata.row_group(group).total_byte_size)
 
-    def read_batches(self, batches: Batches, request: ReadRequest) -> Iterator[Batch]:
+    def read_batches(self, batches: BatchReader, request: ReadRequest) -> Iterator[Batch]:
         if not self.is_stream:
             require_same_content(self.take_bytes(), request.position)
-        groups, start = self.groups, 0 if self.is_stream else request.position.rows
+        groups, start = self.rows_by_group, 0 if self.is_stream else request.position.rows
         first = n_rows_before = 0
         while first < len(groups) and n_rows_before + groups[first] <= start:
             n_rows_before += groups[first]
@@ -101,8 +101,8 @@ class ParquetSource(Source):
         rows = self._read(left, n_rows_before, start - n_rows_before, columns)
         return read_rows(rows, [layout.columns[i] for i in columns], batches)
 
-    def peek_batches(self, batches: Batches) -> Iterator[Batch]:
-        layout, groups = batches.columns.layout, list(range(len(self.groups)))
+    def peek_batches(self, batches: BatchReader) -> Iterator[Batch]:
+        layout, groups = batches.columns.layout, list(range(len(self.rows_by_group)))
         columns = find_used_columns(layout)
         rows = self._read(groups, 0, 0, columns)
         return read_rows(rows, [layout.columns[i] for i in columns], batches)
@@ -111,7 +111,7 @@ class ParquetSource(Source):
         self, groups: list[int], n_rows_before: int, start: int, columns: Sequence[int]
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of row groups from `start` on; `n_rows_before` rows precede the groups."""
-        sizes, shared_groups, n_rows = self.groups, [], 0
+        sizes, shared_groups, n_rows = self.rows_by_group, [], 0
         for group in groups:
             shared_groups.append(group)
             n_rows += sizes[group]
@@ -126,7 +126,7 @@ class ParquetSource(Source):
         self, groups: list[int], n_rows: int, n_rows_before: int, start: int, columns: Sequence[int]
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows of row groups that are read together."""
-        max_rows = choose_batch_rows(sum(map(self.group_bytes, groups)), n_rows)
+        max_rows = choose_batch_rows(sum(map(self.get_row_group_bytes, groups)), n_rows)
         n_read = 0
         try:
             for batch in self._decode_groups(groups, columns, max_rows):
@@ -147,9 +147,9 @@ class ParquetSource(Source):
     ) -> Iterator[pa.RecordBatch]:
         """Yield batches of at most `max_rows` rows, or fewer if rows are long on average."""
         leaves = self._find_leaf_columns(columns)
-        n_rows = sum(self.groups[group] for group in groups)
+        n_rows = sum(self.rows_by_group[group] for group in groups)
         n_bytes = max(
-            sum(map(self.group_bytes, groups)),
+            sum(map(self.get_row_group_bytes, groups)),
             _VALUE_BYTES * self._count_list_values(groups, leaves),
         )
         n = min(max_rows, max(1, _MAX_DECODED_BYTES * n_rows // max(n_bytes, 1)))

@@ -49,12 +49,12 @@ def describe_type(column: str, data_type: pa.DataType) -> ColumnType:
 
 def is_numeric_type(data_type: pa.DataType) -> bool:
     """Whether a column of this type has one number or bool in each row."""
-    return is_whole_type(data_type) or bool(
+    return is_integer_type(data_type) or bool(
         types.is_floating(data_type) or types.is_decimal(data_type)
     )
 
 
-def is_whole_type(data_type: pa.DataType) -> bool:
+def is_integer_type(data_type: pa.DataType) -> bool:
     """Whether a column of this type has one whole number or bool in each row."""
     return bool(types.is_integer(data_type) or types.is_boolean(data_type))
 
@@ -91,7 +91,7 @@ def find_leaf_type(data_type: pa.DataType) -> pa.DataType:
     return data_type
 
 
-def resolve_label_type(data_type: pa.DataType, label: str, where: str) -> str | None:
+def resolve_label_type(data_type: pa.DataType, label: str, source_name: str) -> str | None:
     """Return the label type for a column of this type; None for a column of nulls.
 
     Raises
@@ -110,7 +110,7 @@ def resolve_label_type(data_type: pa.DataType, label: str, where: str) -> str | 
     if is_text(data_type):
         return "str"
     raise SourceError(
-        f"{where}: label column {label!r} is of type {data_type}: labels are whole numbers, "
+        f"{source_name}: label column {label!r} is of type {data_type}: labels are whole numbers, "
         "strings or bools"
     )
 

@@ -73,9 +73,9 @@ class Span(NamedTuple):
     data: bytes
     begin: int  # the offset of `data`
 
-    def digest(self, offset: int) -> tuple[str, str]:
+    def digest_windows(self, offset: int) -> tuple[str, str]:
         """Return the digests of the two windows of an offset in `data`."""
-        n_first, n_last = _get_window_sizes(offset)
+        n_first, n_last = _get_digest_window_sizes(offset)
         end = offset - self.begin
         last = self.data[max(0, end - n_last) : end]
         if len(last) < n_last:
@@ -83,7 +83,7 @@ class Span(NamedTuple):
         return _hash(self.first_bytes[:n_first]), _hash(last)
 
 
-def _get_window_sizes(offset: int) -> tuple[int, int]:
+def _get_digest_window_sizes(offset: int) -> tuple[int, int]:
     """Return the sizes of the two windows of an offset in a text file."""
     if offset <= _MAX_FULLY_DIGESTED:
         return offset, offset
@@ -95,7 +95,7 @@ def _hash(data: bytes) -> str:
     return sha256(data).hexdigest()
 
 
-def resolve_name(path: str) -> str:
+def resolve_source_name(path: str) -> str:
     """Return a source's name for positions: a real path, a URI or stdin."""
     if path == STDIN or is_remote(path):
         return get_display_name(path)
@@ -114,7 +114,7 @@ class FileContent:
     >>> path = pathlib.Path(tempfile.mkdtemp(), "rows.csv")
     >>> _ = path.write_text("a,y\\n1,u\\n2,v\\n")
     >>> span = Span(4, b"1,u\\n", b"", b"1,u\\n", 0)
-    >>> position = FilePosition("", *span.digest(4), header_size=4, offset=4, rows=1)
+    >>> position = FilePosition("", *span.digest_windows(4), header_size=4, offset=4, rows=1)
     >>> content = FileContent(open_bytes(str(path)))
     >>> content.matches(position), content.has_more_text()
     (True, True)
@@ -131,7 +131,7 @@ class FileContent:
 
     def get_start_position(self) -> FilePosition:
         """Return the position before the first row."""
-        position = FilePosition(resolve_name(self._bytes.path))
+        position = FilePosition(resolve_source_name(self._bytes.path))
         if self.is_text:
             return position
         start_digest, end_digest = self._compute_digests()
@@ -150,13 +150,13 @@ class FileContent:
 
     def matches_first_window(self, position: FilePosition) -> bool:
         """Whether the first window is that of a position."""
-        return self.digest_start(*_get_start_window(position)) == position.start_digest
+        return self.digest_start(*_get_start_digest_range(position)) == position.start_digest
 
     def matches_last_window(self, position: FilePosition) -> bool:
         """Whether the last window is that of a position."""
         if not self.is_text:
             return self._compute_digests()[1] == position.end_digest
-        n_last = _get_window_sizes(position.offset)[1]
+        n_last = _get_digest_window_sizes(position.offset)[1]
         self._bytes.rewind()
         self._bytes.skip(position.header_size + position.offset - n_last)
         self._last = self._bytes.read(n_last)
@@ -219,9 +219,9 @@ def require_same_content(stream: ByteInput, position: FilePosition) -> None:
         raise SourceError(f"{stream.name}: another file has replaced it: run the command again")
 
 
-def _get_start_window(position: FilePosition) -> tuple[int, int]:
+def _get_start_digest_range(position: FilePosition) -> tuple[int, int]:
     """Return the size of a text file's header, and that of the first window after it."""
-    return position.header_size, _get_window_sizes(position.offset)[0]
+    return position.header_size, _get_digest_window_sizes(position.offset)[0]
 
 
 class PositionIndex:
@@ -231,7 +231,7 @@ class PositionIndex:
         self._groups: dict[tuple[int, int], dict[str, list[FilePosition]]] = {}
         for position in positions:
             if not position.is_stream:
-                group = self._groups.setdefault(_get_start_window(position), {})
+                group = self._groups.setdefault(_get_start_digest_range(position), {})
                 group.setdefault(position.start_digest, []).append(position)
 
     def find(self, content: FileContent) -> Iterator[FilePosition]:

@@ -16,7 +16,7 @@ from stream_perceptron.model.scaler import MAX_STANDARDIZED, describe_out_of_ran
 _TEXT = compiled.TEXT
 
 
-def compute_max_number(layout: Layout) -> float:
+def get_max_number(layout: Layout) -> float:
     """Return the largest absolute value of a scaled number."""
     return MAX_STANDARDIZED if layout.read_options.standardize else sys.float_info.max
 
@@ -63,12 +63,12 @@ def reject_cell(
             code="weight",
         )
     elif code == compiled.INVALID_NUMBER:
-        reason = _explain_number(layout, name, number)
+        reason = _explain_rejected_number(layout, name, number)
         raise SampleError(reason, code=reason.code)
     elif code == compiled.NO_LIST:
         raise SampleError(f"it has no list {layout.key!r}")
     else:
-        reason = _explain_list(layout, name, values)
+        reason = _explain_rejected_list(layout, name, values)
         raise SampleError(reason, code=reason.code)
     raise MemoryError  # the content is valid, so decoding it in C has failed for this reason
 
@@ -84,7 +84,7 @@ def add_column_to_errors(layout: Layout, name: str | None) -> Iterator[None]:
         raise SampleError(f"column {name!r} is not UTF-8") from None
 
 
-def _explain_number(layout: Layout, name: str, number: float) -> Reason:
+def _explain_rejected_number(layout: Layout, name: str, number: float) -> Reason:
     """Return why a number is not finite, or out of range."""
     if math.isfinite(number):
         return Reason(_describe_large_number(name, number, layout.find_scale(name)), "too_large")
@@ -100,7 +100,7 @@ def _describe_large_number(feature: object, number: float, scale: float) -> str:
     return describe_out_of_range(feature, number)
 
 
-def _explain_list(layout: Layout, name: str, values: Sequence[Any]) -> Reason:
+def _explain_rejected_list(layout: Layout, name: str, values: Sequence[Any]) -> Reason:
     """Return why a list cannot hold the features."""
     subject, features = f"{'column' if layout.types else 'list'} {name!r}", layout.element_names
     values, n, scale = flatten_list(values), len(features), layout.find_scale(name)
@@ -118,6 +118,6 @@ def _explain_list(layout: Layout, name: str, values: Sequence[Any]) -> Reason:
         if value is not None and math.isinf(value):
             text = f"feature {feature!r} is {value}, not finite: clean or drop it"
             return Reason(text, "not_finite")
-        if value is not None and abs(value * scale) > compute_max_number(layout):
+        if value is not None and abs(value * scale) > get_max_number(layout):
             return Reason(_describe_large_number(feature, value, scale), "too_large")
     return Reason(f"{subject} is nested too deeply")

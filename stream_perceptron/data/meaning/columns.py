@@ -12,7 +12,7 @@ from stream_perceptron.data.meaning.features import Features
 from stream_perceptron.data.meaning.kept_cells import KeptCells
 from stream_perceptron.data.meaning.labels import Labels
 from stream_perceptron.data.meaning.lists import Lists
-from stream_perceptron.data.meaning.notes import describe_notes
+from stream_perceptron.data.meaning.notes import describe_reader_notes
 from stream_perceptron.data.meaning.reader import NO_LIMIT, build_reader
 from stream_perceptron.data.meaning.roles import LABEL, Roles
 from stream_perceptron.data.request import ReadRequest
@@ -64,13 +64,13 @@ class Columns:
         """The layout of the source."""
         return self.lists.layout
 
-    def read_block(self, read: Callable[..., Any], *arguments: Any) -> Any:
+    def read_block(self, reader_method: Callable[..., Any], *arguments: Any) -> Any:
         """Read a block by a method of `reader`; return its records."""
         self.kept.clear()
-        records = read(*arguments)
+        records = reader_method(*arguments)
         strings = self.features.string_columns
         self.notices = [
-            *describe_notes(records.notes, self.layout, strings, self._request.described)
+            *describe_reader_notes(records.notes, self.layout, strings, self._request.described)
         ]
         first = [
             (row, column, 0)
@@ -108,19 +108,19 @@ class Columns:
         if is_candidate:
             self.roles.set_label(path)
             return LABEL
-        return self.roles.find_action(path, self.reader.has_feature(path))
+        return self.roles.find_cell_action(path, self.reader.has_feature(path))
 
-    def ask_label(self, kind: int, content: bytes) -> int:
+    def ask_label(self, cell_kind: int, content: bytes) -> int:
         """Return the number of a label, which is new if it is the number of labels so far."""
         with add_column_to_errors(self.layout, self.roles.label):
-            value = self.layout.format.decode_label(kind, content)
+            value = self.layout.format.decode_label(cell_kind, content)
         label_id = self.labels.find_id(value, self.reader.max_features_before)
         self._limit_features()
         return label_id
 
     def set_list(self, key: str, n: int) -> None:
         """Note that rows are lists of n numbers under a key."""
-        self.lists.decide(key, n)
+        self.lists.decide_rows_are_lists(key, n)
 
     def reject(self, code: int, name: str, number: float, content: bytes) -> None:
         """Raise the error of a cell that cannot be used."""
@@ -134,12 +134,12 @@ class Columns:
             )
         reject_cell(self.layout, code, name, number, content, values)
 
-    def truncate(self, n_labels: int, n_found_labels: int) -> None:
+    def truncate(self, n_labels: int, n_label_keys: int) -> None:
         """Remove what the current record has added: labels, and the label's key."""
         self.labels.truncate(n_labels)
-        self.roles.truncate(n_found_labels)
+        self.roles.truncate(n_label_keys)
         self._limit_features()
 
     def _limit_features(self) -> None:
-        n = self.labels.count_fitting_features()
+        n = self.labels.compute_max_features()
         self.reader.limit_features(NO_LIMIT if n is None else min(n, NO_LIMIT))

@@ -10,7 +10,7 @@ from stream_perceptron.data.batch import Offset, Redeliveries
 from stream_perceptron.data.layout import Layout, compiled
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions
-from stream_perceptron.encoders import format_number
+from stream_perceptron.encoders import name_number_category
 from stream_perceptron.errors import SampleError
 
 _NUMBER, _TEXT = compiled.NUMBER, compiled.TEXT
@@ -85,17 +85,17 @@ class KeptCells:
         cells = zip(self.names, contents, strict=True)
         return [self._decode(name, *cell) for name, cell in cells]
 
-    def _decode(self, name: str, kind: int, content: bytes) -> object:
+    def _decode(self, name: str, cell_kind: int, content: bytes) -> object:
         """Return a cell; without types, as a string, or by its kind if records are raw."""
         if self._format.has_typed_cells:
-            return self._format.decode(kind, content)
+            return self._format.decode(cell_kind, content)
         if not self._is_raw:
             return self._format.decode(_TEXT, content)
-        value = self._format.decode(kind, content)
+        value = self._format.decode(cell_kind, content)
         if name not in self._options.categorical or not isinstance(value, float | bool):
             return value
-        spelling = str(self._format.decode_label(kind, content))
-        return format_number(spelling, value) if kind == _NUMBER else spelling.lower()
+        spelling = str(self._format.decode_label(cell_kind, content))
+        return name_number_category(spelling, value) if cell_kind == _NUMBER else spelling.lower()
 
 
 def parse_offset(read_options: ReadOptions, values: Sequence[Any], is_text: bool) -> Offset:

@@ -9,7 +9,7 @@ from stream_perceptron.data.reasons import LABEL_DOES_NOT_FIT
 from stream_perceptron.data.values import spells_number
 from stream_perceptron.encoders import is_missing
 from stream_perceptron.errors import SampleError
-from stream_perceptron.model.weights import count_fitting_features, count_weights
+from stream_perceptron.model.weights import compute_max_features, count_weights
 
 # The Python type of each label type, and its name in messages.
 LABEL_TYPES = {
@@ -99,11 +99,11 @@ class Labels:
             del self._ids[label]
         del self.names[n:]
 
-    def count_fitting_features(self) -> int | None:
+    def compute_max_features(self) -> int | None:
         """Return the number of features that fit into the model; None without a limit."""
         if self._max_weights is None:
             return None
-        return count_fitting_features(len(self.names), self._max_weights)
+        return compute_max_features(len(self.names), self._max_weights)
 
 
 def infer_label_type(value: str | float | bool, is_text: bool) -> str:

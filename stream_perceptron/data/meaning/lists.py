@@ -29,12 +29,15 @@ class Lists:
     ) -> None:
         self.layout = layout
         self.next_layout: Layout | None = None
-        may_be_list = layout.may_be_list and request.schema.is_list is not False
-        self.is_undecided = may_be_list and request.to_learn and not is_raw
-        self._known_names, self._max_elements = request.schema.element_names, request.max_elements
+        may_have_list_rows = layout.may_have_list_rows and request.schema.is_list is not False
+        self.is_undecided = may_have_list_rows and request.to_learn and not is_raw
+        self._known_names, self._max_elements = (
+            request.schema.element_names,
+            request.max_list_elements,
+        )
         self._source_name = source_name
 
-    def decide(self, key: str, n: int) -> None:
+    def decide_rows_are_lists(self, key: str, n: int) -> None:
         """Note that rows are lists of n numbers under a key."""
         names = self._name_elements(key, n)
         self.next_layout = replace(self.layout, key=key, element_names=names)

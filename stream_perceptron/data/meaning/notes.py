@@ -15,11 +15,11 @@ from stream_perceptron.data.notices import (
 from stream_perceptron.encoders import encode_string
 
 
-def describe_notes(
+def describe_reader_notes(
     notes: Sequence[Sequence[Any]],
     layout: Layout,
     string_columns: Collection[str],
-    described: set[Hashable],
+    already_described: set[Hashable],
 ) -> Iterator[tuple[int, str]]:
     """Yield the row and the text of each note that is worth a notice and has not been described.
 
@@ -31,12 +31,12 @@ def describe_notes(
         The layout of the records.
     string_columns
         The columns that had strings before.
-    described
+    already_described
         What has been described: the code and the column of notes. New ones are added.
 
     """
     for row, code, column, is_category, had_number, content in notes:
-        if (code, column) in described:
+        if (code, column) in already_described:
             continue
         if code == compiled.IGNORED_LIST:
             text = describe_ignored_list(column)
@@ -51,5 +51,5 @@ def describe_notes(
                 has_types = layout.format.has_typed_cells
                 text = describe_first_string(column, string, had_number, has_types)
         if text:
-            described.add((code, column))
+            already_described.add((code, column))
             yield row, text

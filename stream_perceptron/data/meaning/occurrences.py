@@ -36,7 +36,7 @@ def find_seen(columns: Columns, names: set[str]) -> set[str]:
     return seen | {str(columns.layout.label)} if columns.roles.found_labels else seen
 
 
-def list_paths(columns: Columns, batch: Batch) -> Sequence[str]:
+def list_column_paths(columns: Columns, batch: Batch) -> Sequence[str]:
     """Return the columns of a table, or the paths in the first usable record of a batch."""
     layout, usable = columns.layout, np.flatnonzero(batch.status < REJECTED)
     if layout.columns or layout.is_encoded or batch.lines is None or not len(usable):

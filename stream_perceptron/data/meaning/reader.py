@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stream_perceptron.data.layout import compiled
-from stream_perceptron.data.meaning.cells import compute_max_number
+from stream_perceptron.data.meaning.cells import get_max_number
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.values import is_number_or_bool
 from stream_perceptron.encoders import PIXEL_COLUMNS
@@ -27,7 +27,7 @@ def build_reader(columns: Any, request: ReadRequest) -> Any:
         delimiter=layout.format.delimiter,
         decimal=layout.format.decimal,
         scale=options.scale or 1.0,
-        max_number=compute_max_number(layout),
+        max_number=get_max_number(layout),
         learns=columns.learns,
         keeps_unlabeled=options.has_join or request.keeps_unlabeled,
         keeps_zeros=bool(request.keeps_zeros or options.standardize or options.has_join),
@@ -52,7 +52,7 @@ def build_reader(columns: Any, request: ReadRequest) -> Any:
     places = {name: i for i, name in enumerate(kept.names)}
     if is_table:
         for i, name in enumerate(layout.columns):
-            action = roles.find_action(name, reader.has_feature(name))
+            action = roles.find_cell_action(name, reader.has_feature(name))
             reader.set_column(i, action, name, places.get(name, -1))
     else:
         reader.set_root(reader.intern(compiled.COLUMNS, b""))

@@ -59,7 +59,7 @@ class Roles:
         self.unused_names: dict[str, None] = {}
         self.actions = {
             **dict.fromkeys(() if layout.is_list else options.categorical, CATEGORICAL),
-            **dict.fromkeys((*layout.ignored, *options.roles), IGNORE),
+            **dict.fromkeys((*layout.ignored, *options.columns_with_role), IGNORE),
         }
         for path, action in ((options.weight, WEIGHT), (layout.label, LABEL), (layout.key, VECTOR)):
             if path is not None:
@@ -78,7 +78,7 @@ class Roles:
             elif request.to_learn and not options.has_join:
                 self.label_records = max(0, _MAX_LABEL_RECORDS - request.n_records)
 
-    def find_action(self, path: str, has_feature: bool) -> int:
+    def find_cell_action(self, path: str, is_feature: bool) -> int:
         """Return what to do with cells under a path; report a path that the model does not use."""
         if path in self.actions:
             return self.actions[path]
@@ -87,7 +87,7 @@ class Roles:
             return IGNORE
         if self.default != UNKNOWN:
             return self.default
-        if path in self._known_columns or has_feature:
+        if path in self._known_columns or is_feature:
             return CELL
         self.unknown_names[path] = None
         return IGNORE
@@ -119,7 +119,7 @@ class Roles:
         del self.found_labels[n:]
 
 
-def require_one_role(options: ReadOptions, where: str) -> None:
+def require_one_role(options: ReadOptions, source_name: str) -> None:
     """Check that no column has two roles.
 
     Raises
@@ -140,6 +140,6 @@ def require_one_role(options: ReadOptions, where: str) -> None:
             is_usable = first == role or {first, role} <= _COMBINABLE_ROLES
             if column is not None and not is_usable:
                 raise SourceError(
-                    f"{where}: column {column!r} cannot be in both --{role} and --{first}: choose "
-                    "one"
+                    f"{source_name}: column {column!r} cannot be in both --{role} and --{first}: "
+                    "choose one"
                 )

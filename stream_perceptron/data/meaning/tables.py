@@ -26,7 +26,7 @@ def find_table_layout(
     request: ReadRequest,
     options: ReadOptions,
     columns: Sequence[str],
-    where: str,
+    source_name: str,
     *,
     record_format: Format,
     has_column_names: bool,
@@ -42,7 +42,7 @@ def find_table_layout(
         The read options, with the exact names of columns.
     columns
         The names of the columns.
-    where
+    source_name
         The name of the source, for messages.
     record_format
         How the rows are written.
@@ -61,11 +61,11 @@ def find_table_layout(
     if options.label is None and request.needs_label and (has_column_names or schema.columns):
         advice = "name it with --label" if schema.is_new else "rename it"
         raise SourceError(
-            f"{where}: there is no label column: none of {quote_names(columns)} is called "
+            f"{source_name}: there is no label column: none of {quote_names(columns)} is called "
             f"{', '.join(LABEL_NAMES[:-1])} or {LABEL_NAMES[-1]}; {advice}, or ask for predictions "
             "with -p"
         )
-    used = {options.label, *options.roles}
+    used = {options.label, *options.columns_with_role}
     free = [name for name in columns if name not in used]
     ignored = frozenset(name for name in free if types and types[name].kind is Kind.OTHER)
     features = [name for name in free if name not in ignored and name not in options.categorical]
@@ -75,21 +75,23 @@ def find_table_layout(
         vectors = [name for name in features if types[name].kind in (Kind.LIST, Kind.VECTOR)]
     if len(vectors) > 1:
         raise SourceError(
-            f"{where}: columns {quote_names(vectors)} could each be the features: drop all but "
-            "one with --ignore"
+            f"{source_name}: columns {quote_names(vectors)} could each be the features: drop all "
+            "but one with --ignore"
         )
     required: Sequence[str] = schema.columns
     if has_column_names and not request.to_learn:  # only columns that have given features
         given = {*request.names, *request.string_columns}
         required = [name for name in (*required, *schema.later_columns) if name in given]
-    absent = set(required).difference(columns, options.roles, {schema.label})
+    absent = set(required).difference(columns, options.columns_with_role, {schema.label})
     missing = [name for name in required if name in absent]
     if missing and not vectors and (free or not options.has_join):
         added = [name for name in free if name not in schema.columns]
         has = f" and has {quote_names(added)} instead" if added else ""
-        raise SourceError(f"{where}: it lacks columns of the model ({quote_names(missing)}){has}")
+        raise SourceError(
+            f"{source_name}: it lacks columns of the model ({quote_names(missing)}){has}"
+        )
     if request.to_learn and not free and not options.has_join:
-        raise SourceError(f"{where}: it has no columns to learn from")
+        raise SourceError(f"{source_name}: it has no columns to learn from")
     key = vectors[0] if vectors else None
     element_names: tuple[str, ...] = ()
     if key is not None and schema.element_names:
@@ -107,7 +109,7 @@ def find_table_layout(
 def resolve_columns(
     request: ReadRequest,
     names: Sequence[str],
-    where: str,
+    source_name: str,
     to_learn: bool,
     has_names: bool = True,
 ) -> ReadOptions:
@@ -123,7 +125,7 @@ def resolve_columns(
         If a column is missing, or several could be the label.
 
     """
-    options = request.read_options.join_names(names)
+    options = request.read_options.join_names_with_commas(names)
     learns_features = to_learn and not (options.has_join and _has_no_features(options, names))
 
     def resolve_column(
@@ -132,7 +134,7 @@ def resolve_columns(
         resolved = find_column(requested, names, not has_names or role == "label ")
         if resolved is None and is_required:
             raise SourceError(
-                f"{where}: there is no {role}column {requested!r}{purpose} among "
+                f"{source_name}: there is no {role}column {requested!r}{purpose} among "
                 f"{quote_names(names)}{suggest_similar_name(requested, names)}"
             )
         return resolved
@@ -160,7 +162,7 @@ def resolve_columns(
         label = resolve_column("label ", label, learns_features or options.is_label_required)
         resolved = replace(resolved, label=label or options.label)
     if to_learn:
-        require_one_role(resolved, where)
+        require_one_role(resolved, source_name)
     if label is not None:
         return resolved
     # A column that has given the model features is not the label, even if the label is missing.
@@ -171,7 +173,7 @@ def resolve_columns(
         new = [name for name in names if name not in known]
         return replace(resolved, label=find_default_label(resolved, new))
     except SampleError as error:
-        raise SourceError(f"{where}: columns {error}") from None
+        raise SourceError(f"{source_name}: columns {error}") from None
 
 
 def _has_no_features(options: ReadOptions, names: Sequence[str]) -> bool:
@@ -194,7 +196,7 @@ def find_default_label(options: ReadOptions, names: Iterable[str]) -> str | None
         If several names could be the label.
 
     """
-    used_columns = {*options.roles, *options.categorical}
+    used_columns = {*options.columns_with_role, *options.categorical}
     lower_names = {name: name.strip().lower() for name in names if name not in used_columns}
     candidates = [name for name, text in lower_names.items() if text in LABEL_NAMES]
     if len(candidates) > 1:
@@ -206,7 +208,7 @@ def find_default_label(options: ReadOptions, names: Iterable[str]) -> str | None
     return candidates[0] if candidates else None
 
 
-def require_distinct_names(names: Sequence[str], where: str) -> None:
+def require_distinct_names(names: Sequence[str], source_name: str) -> None:
     """Check that a table does not have too many columns, or two of one name.
 
     Raises
@@ -217,20 +219,27 @@ def require_distinct_names(names: Sequence[str], where: str) -> None:
     """
     if len(names) > _MAX_COLUMNS:
         raise SourceError(
-            f"{where}: more than {_MAX_COLUMNS:,} columns ({len(names):,}): write rows as LIBSVM"
+            f"{source_name}: more than {_MAX_COLUMNS:,} columns ({len(names):,}): write rows as "
+            "LIBSVM"
         )
     for duplicate in find_duplicates(list(names))[:1]:
         first, second, *_ = (i for i, name in enumerate(names, 1) if name == duplicate)
         raise SourceError(
-            f"{where}: columns {first} and {second} are both called {duplicate!r}: rename one"
+            f"{source_name}: columns {first} and {second} are both called {duplicate!r}: rename one"
         )
 
 
-def name_columns(request: ReadRequest, n: int, label_position: int, where: str) -> list[str]:
+def name_columns(
+    request: ReadRequest, n_columns: int, label_position: int, source_name: str
+) -> list[str]:
     """Return names for n unnamed columns, based on their roles and the model's features."""
-    schema, placeholders = request.schema, [f"column {i + 1}" for i in range(n)]
-    options = resolve_columns(request, placeholders, where, False, has_names=False)
-    free = [name for name in placeholders if name != options.label and name not in options.roles]
+    schema, placeholders = request.schema, [f"column {i + 1}" for i in range(n_columns)]
+    options = resolve_columns(request, placeholders, source_name, False, has_names=False)
+    free = [
+        name
+        for name in placeholders
+        if name != options.label and name not in options.columns_with_role
+    ]
     known = schema.element_names
     names = dict(zip(placeholders, placeholders, strict=True))
     if options.label is not None:

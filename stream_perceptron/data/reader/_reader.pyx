@@ -441,7 +441,8 @@ cdef class Reader:
         for i in range(c.n_rows):
             if c.status[i] == _MALFORMED:
                 try:
-                    self.reasons[i] = self.columns.layout.format.explain(data[c.begins[i] : c.ends[i]])
+                    record = data[c.begins[i] : c.ends[i]]
+                    self.reasons[i] = self.columns.layout.format.explain_rejection(record)
                 except REJECTING as error:
                     self.reasons[i] = describe_error(error)
                 c.status[i] = _REJECTED

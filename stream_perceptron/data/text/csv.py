@@ -106,7 +106,7 @@ class CsvFormat(LineFormat):
         self._n_fields = len(fields)
         self._label_position = fields.index(others[0]) + 1 if len(others) == 1 else 1
 
-    def find_layout(self, request: ReadRequest, where: str) -> Layout:
+    def find_layout(self, request: ReadRequest, source_name: str) -> Layout:
         """Return the layout of the records.
 
         Without a header, the columns are those of the first source that had a header. If no source
@@ -114,48 +114,59 @@ class CsvFormat(LineFormat):
         apart from dates, or else the first column; the features are named as in the model, or else
         x0, x1 and so on.
         """
-        names, options = self._resolve_columns(request, where)
+        names, options = self._resolve_columns(request, source_name)
         return find_table_layout(
-            request, options, names, where, record_format=self, has_column_names=self.has_header
+            request,
+            options,
+            names,
+            source_name,
+            record_format=self,
+            has_column_names=self.has_header,
         )
 
-    def _resolve_columns(self, request: ReadRequest, where: str) -> tuple[list[str], ReadOptions]:
+    def _resolve_columns(
+        self, request: ReadRequest, source_name: str
+    ) -> tuple[list[str], ReadOptions]:
         """Return the names of the columns, and the read options with these names."""
         options, schema = request.read_options, request.schema
         if self.header is None and schema.columns:
             try:
-                names = list(schema.match_columns(self._n_fields))
+                names = list(schema.get_columns_of_unnamed_values(self._n_fields))
             except SampleError as error:
-                raise SourceError(f"{where}: row 1: {error}") from None
-            read_options = resolve_columns(request, schema.columns, where, to_learn=False)
+                raise SourceError(f"{source_name}: row 1: {error}") from None
+            read_options = resolve_columns(request, schema.columns, source_name, to_learn=False)
             label = schema.label if schema.label in names else None
             if options.is_label_required:
                 label = find_column(str(options.label), names)
             missing = [name for name in read_options.passthrough if name not in names]
             if missing:
-                raise SourceError(f"{where}: there is no column {missing[0]!r} to keep in its rows")
+                raise SourceError(
+                    f"{source_name}: there is no column {missing[0]!r} to keep in its rows"
+                )
             return names, replace(read_options, label=label)
-        names = self.header or name_columns(request, self._n_fields, self._label_position, where)
-        require_distinct_names(names, where)
+        names = self.header or name_columns(
+            request, self._n_fields, self._label_position, source_name
+        )
+        require_distinct_names(names, source_name)
         return names, resolve_columns(
-            request, names, where, request.to_learn, has_names=self.has_header
+            request, names, source_name, request.to_learn, has_names=self.has_header
         )
 
-    def decode(self, kind: int, content: bytes) -> object:
+    def decode(self, cell_kind: int, content: bytes) -> object:
         text = content.decode()
         if text.startswith('"'):
             text = text[1:-1].replace('""', '"')
-        if kind == compiled.NUMBER:
+        if cell_kind == compiled.NUMBER:
             return float(self._dialect.replace_decimal_comma(text))
-        if kind == compiled.BOOL:
+        if cell_kind == compiled.BOOL:
             return text.strip().lower() == "true"
-        return None if kind == compiled.NUL else text
+        return None if cell_kind == compiled.NUL else text
 
-    def decode_label(self, kind: int, content: bytes) -> str:
+    def decode_label(self, cell_kind: int, content: bytes) -> str:
         text = str(self.decode(compiled.TEXT, content))
         return self._dialect.replace_decimal_comma(text).strip()
 
-    def explain(self, record: bytes) -> Reason:
+    def explain_rejection(self, record: bytes) -> Reason:
         text = record.decode(errors="surrogateescape").removesuffix("\n").removesuffix("\r")
         n = len(split_record(text, self._dialect))
         if n == self._n_fields:

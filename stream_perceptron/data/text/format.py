@@ -16,7 +16,7 @@ class LineFormat(Format):
     is_incomplete = False  # whether the data end within the first record
 
     @abstractmethod
-    def find_layout(self, request: ReadRequest, where: str) -> Layout:
+    def find_layout(self, request: ReadRequest, source_name: str) -> Layout:
         """Return the layout of the records.
 
         Raises

@@ -23,10 +23,10 @@ class JsonFormat(LineFormat):
     scanner = compiled.JSON
     has_typed_cells = True
 
-    def find_layout(self, request: ReadRequest, where: str) -> Layout:
+    def find_layout(self, request: ReadRequest, source_name: str) -> Layout:
         options, schema = request.read_options, request.schema
         if request.to_learn:
-            require_one_role(options, where)
+            require_one_role(options, source_name)
         label = options.label if options.is_label_required else schema.label or options.label
         if schema.list_key is not None:
             return Layout(
@@ -34,7 +34,7 @@ class JsonFormat(LineFormat):
             )
         return Layout(self, options, label)
 
-    def decode(self, kind: int, content: bytes) -> Any:
+    def decode(self, cell_kind: int, content: bytes) -> Any:
         value = json.loads(content) if content else None
         if b"\\u" in content:
             _require_valid_escapes(value)
@@ -43,7 +43,7 @@ class JsonFormat(LineFormat):
     def decode_name(self, spelling: bytes) -> str:
         return str(self.decode(compiled.TEXT, b'"%s"' % spelling))
 
-    def explain(self, record: bytes) -> Reason:
+    def explain_rejection(self, record: bytes) -> Reason:
         value = _parse_record(record)
         for duplicate in find_duplicates([*iter_paths(value)])[:1]:
             text = f"it has {str(duplicate)[:_MAX_SHOWN]!r} twice: as a key, and as a path"

@@ -26,20 +26,20 @@ class LibsvmFormat(LineFormat):
     has_typed_cells = False
     has_comments = True
 
-    def find_layout(self, request: ReadRequest, where: str) -> Layout:
+    def find_layout(self, request: ReadRequest, source_name: str) -> Layout:
         options = request.read_options
         has_columns = options.position or options.weight or options.categorical
         if options.passthrough or (request.to_learn and has_columns):
             raise SourceError(
-                f"{where}: LIBSVM lines have no columns for --position, --weight, --categorical, "
-                "--join or --keep"
+                f"{source_name}: LIBSVM lines have no columns for --position, --weight, "
+                "--categorical, --join or --keep"
             )
         return Layout(self, options, is_encoded=True)
 
-    def decode(self, kind: int, content: bytes) -> str:
+    def decode(self, cell_kind: int, content: bytes) -> str:
         return content.decode()
 
-    def explain(self, record: bytes) -> Reason:
+    def explain_rejection(self, record: bytes) -> Reason:
         tokens = record.decode().partition("#")[0].split()
         pairs = tokens[1:] if tokens and ":" not in tokens[0] else tokens
         for token in pairs:

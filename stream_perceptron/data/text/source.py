@@ -17,7 +17,7 @@ from stream_perceptron.data.input.positions import WINDOW, FilePosition, Span
 from stream_perceptron.data.layout import Layout
 from stream_perceptron.data.request import ReadRequest
 from stream_perceptron.data.schema import ReadOptions
-from stream_perceptron.data.source import Batches, Source
+from stream_perceptron.data.source import BatchReader, Source
 from stream_perceptron.data.text.blocks import MAX_LINE_BYTES, LineBlock, read_blocks
 from stream_perceptron.data.text.csv import CsvFormat, has_open_quote
 from stream_perceptron.data.text.format import LineFormat
@@ -102,7 +102,7 @@ class TextSource(Source):
 
     def find_layout(self, request: ReadRequest) -> Layout:
         if not self.is_stream and (self._bytes is not None or not self._first_blocks):
-            stream = self.peek_bytes()
+            stream = self.open_input()
             begin = _skip_byte_order_mark(stream)
             self._first_blocks, self._blocks = [], read_blocks(stream, begin)
         self._format = self._detect_format(request.read_options)
@@ -114,12 +114,12 @@ class TextSource(Source):
             return Layout(self._format, request.read_options, is_empty=True)
         return self._format.find_layout(request, self.name)
 
-    def peek_batches(self, batches: Batches) -> Iterator[Batch | None]:
+    def peek_batches(self, batches: BatchReader) -> Iterator[Batch | None]:
         return self._read(batches, self._iter_first_blocks(), _TextPosition(0))
 
     # --- Rows
 
-    def read_batches(self, batches: Batches, request: ReadRequest) -> Iterator[Batch | None]:
+    def read_batches(self, batches: BatchReader, request: ReadRequest) -> Iterator[Batch | None]:
         if batches.columns.layout.is_empty:
             return  # rows written since then have no layout
         if self.is_stream:
@@ -136,7 +136,7 @@ class TextSource(Source):
         yield from self._read(batches, read_blocks(stream, begin), position)
 
     def _read(
-        self, batches: Batches, blocks: Iterable[LineBlock | None], position: _TextPosition
+        self, batches: BatchReader, blocks: Iterable[LineBlock | None], position: _TextPosition
     ) -> Iterator[Batch | None]:
         """Yield the rows in `blocks`, whose first block begins at `position`."""
         n_header_lines = self._format.n_header_lines if position.offset == 0 else 0
@@ -152,7 +152,9 @@ class TextSource(Source):
                 lacks_newline = position.end < position.offset + len(rest)
                 may_go_on = lacks_newline or rest.count(b'"') % 2 == 1
                 if may_go_on and batches.request.leaves_incomplete_record:
-                    yield self._leave_unread(batches, position, position.offset, _OPEN_QUOTE)
+                    yield self._build_batch_without_last_line(
+                        batches, position, position.offset, _OPEN_QUOTE
+                    )
                     return
             data = rest + block.data
             position.end += block.source_size
@@ -174,7 +176,7 @@ class TextSource(Source):
                 position.n_record_bytes = position.header_size + n_bytes
                 if records.n:
                     yield from self._yield_batch(batches, data, records, position)
-                if not batches.adopt_layout() and begin == start:
+                if not batches.switch_to_lists() and begin == start:
                     break
             position.move(data, begin)
             rest = data[begin:]
@@ -182,7 +184,7 @@ class TextSource(Source):
             self.n_unread_bytes = position.end - position.last_end
 
     def _yield_batch(
-        self, batches: Batches, data: bytes, records: Any, position: _TextPosition
+        self, batches: BatchReader, data: bytes, records: Any, position: _TextPosition
     ) -> Iterator[Batch | None]:
         """Yield a batch of the records that were read.
 
@@ -206,14 +208,16 @@ class TextSource(Source):
             return
         yield batch[:-1]
         begin = begin if len(batch) == 1 else int(ends[-2])
-        yield self._leave_unread(batches, position, begin, batch.rejected[len(batch) - 1])
+        yield self._build_batch_without_last_line(
+            batches, position, begin, batch.rejected[len(batch) - 1]
+        )
 
-    def _leave_unread(
-        self, batches: Batches, position: _TextPosition, begin: int, reason: str
+    def _build_batch_without_last_line(
+        self, batches: BatchReader, position: _TextPosition, begin: int, reason: str
     ) -> Batch:
         """Leave the last record unread for a later run; return a notice."""
         self.n_unread_bytes = position.end - begin
-        return batches.build_notice(
+        return batches.build_notice_batch(
             f"{self.name}: the last row is incomplete ({reason}); its {self.n_unread_bytes:,} "
             "bytes are left for a later run"
         )
@@ -277,7 +281,7 @@ def _resume(stream: ByteInput, position: FilePosition) -> _TextPosition:
     else:
         before += stream.read(size - len(first))
     first, before = first[:WINDOW], before[-WINDOW:]
-    digests = Span(position.header_size, first, before, b"", size).digest(size)
+    digests = Span(position.header_size, first, before, b"", size).digest_windows(size)
     is_same = not position.start_digest or digests == (position.start_digest, position.end_digest)
     if not is_same or not (before.endswith(b"\n") or not stream.peek(1).strip(b"\r\n")):
         raise SourceError(f"{stream.name}: another file has replaced it: run the command again")
@@ -305,7 +309,7 @@ def _skip_lines(data: bytes, n: int, skips_blank: bool) -> tuple[int, int]:
 
 def _choose_format(
     file_format: str | None,
-    where: str,
+    source_name: str,
     line: bytes,
     following: Iterator[bytes],
     options: ReadOptions,
@@ -314,11 +318,11 @@ def _choose_format(
     first_line = _decode_line(line)
     if file_format is None and options.delimiter is not None and options.delimiter in first_line:
         file_format = "csv"
-    file_format = file_format or _detect_text_format(first_line, where)
+    file_format = file_format or _detect_text_format(first_line, source_name)
     if file_format == "jsonl":
         if re.match(r"\s*\[\s*(\{|$)", first_line):
-            text = f"{where}: a JSON array of objects: to write one object per line"
-            raise SourceError(text, [f"jq -c '.[]' {shlex.quote(where)}"])
+            text = f"{source_name}: a JSON array of objects: to write one object per line"
+            raise SourceError(text, [f"jq -c '.[]' {shlex.quote(source_name)}"])
         return JsonFormat()
     if file_format == "libsvm":
         return LibsvmFormat()
@@ -330,10 +334,10 @@ def _decode_line(line: bytes) -> str:
     return line.decode(errors="replace").rstrip("\r\n").replace("\r", " ")
 
 
-def _detect_text_format(first_line: str, where: str) -> str:
+def _detect_text_format(first_line: str, source_name: str) -> str:
     """Return the format of text, given its first line."""
     if "\0" in first_line or first_line.count("\N{REPLACEMENT CHARACTER}") > len(first_line) / 10:
-        raise SourceError(f"{where}: neither Parquet nor Arrow nor text in UTF-8")
+        raise SourceError(f"{source_name}: neither Parquet nor Arrow nor text in UTF-8")
     if first_line.lstrip().startswith(("{", "[")):
         return "jsonl"
     is_libsvm = _LIBSVM.fullmatch(first_line) and not has_open_quote(first_line)

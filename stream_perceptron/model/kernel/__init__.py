@@ -18,4 +18,4 @@ compute_scores: Callable[..., Array] = _kernel.compute_scores
 standardize: Callable[..., Array] = _kernel.standardize
 # For a single dict.
 learn_one: Callable[..., int] = _kernel.learn_one
-compute_net_one: Callable[..., Array | None] = _kernel.compute_net_one
+compute_net_inputs_one: Callable[..., Array | None] = _kernel.compute_net_inputs_one

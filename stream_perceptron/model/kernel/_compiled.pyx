@@ -329,7 +329,7 @@ cdef ptrdiff_t _learn_dict(x, features, const Model* model, intptr_t target, dou
         free(values)
 
 
-def compute_net_one(x, features, weights):
+def compute_net_inputs_one(x, features, weights):
     """Compute the net inputs (k,) of a dict of features; unknown features are ignored.
 
     `features` is the model's `Vocabulary`. Return None if x is not a dict or has more features than
@@ -345,7 +345,7 @@ def compute_net_one(x, features, weights):
 
 def learn_one(x, features, weights, rule, class_weights, intptr_t target, double sample_weight, lr,
               counters):
-    """Learn a dict of known features for the output `target`; see `compute_net_one` for `features`.
+    """Learn a dict of known features for the output `target`; see `compute_net_inputs_one` for `features`.
 
     `lr` is the learning rate, or a function that returns it, which is called after the dict has
     been read. Return 1 if the sample was learned, 0 if the model would diverge, and -1 if the dict

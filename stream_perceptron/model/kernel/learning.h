@@ -259,10 +259,10 @@ static ptrdiff_t learn_rows(const Model *model, const Rows *rows, const Results 
     double *nets = scratch->nets, *steps = scratch->steps;
     Sample *sample = &scratch->sample;
     ptrdiff_t n_updates = 0, n_falling = 0, i = rows->start;
-    int has_stopped = 0;
+    int has_stopped_below_epsilon = 0;
     sample->x_0 = 1.0;
     const intptr_t *const n_labels = rows->n_labels;
-    for (; i < rows->end && !has_stopped; i++) {
+    for (; i < rows->end && !has_stopped_below_epsilon; i++) {
         const intptr_t target = rows->targets != NULL ? rows->targets[i] : -1;
         if (rows->status != NULL && rows->status[i] >= REJECTED) continue;
         build_sample(model, rows, i, scratch);
@@ -310,7 +310,7 @@ static ptrdiff_t learn_rows(const Model *model, const Rows *rows, const Results 
         if (model->class_counts != NULL) model->class_counts[target]++;
         results->counts[0] += 1;
         results->counts[1] += is_update;
-        has_stopped = model->stop && !is_update;
+        has_stopped_below_epsilon = model->stop && !is_update;
     }
     return i;
 }

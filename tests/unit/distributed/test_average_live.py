@@ -37,10 +37,14 @@ def test_windows_and_counts_of_the_base_and_the_models_are_joined(tmp_path):
     mean = average_live(base, models).progress
 
     assert (base.progress.missing, mean.missing, mean.samples) == (1, 0, 150)
-    assert len(base.progress.window) == 99  # the first sample is untested, as no label was known
-    assert mean.window[:99].tolist() == base.progress.window.tolist()
-    assert len(mean.window) == 149
-    assert mean.window[99:].sum() == sum(live.progress.window[99:].sum() for live in models)
+    assert (
+        len(base.progress.recent_outcomes) == 99
+    )  # the first sample is untested, as no label was known
+    assert mean.recent_outcomes[:99].tolist() == base.progress.recent_outcomes.tolist()
+    assert len(mean.recent_outcomes) == 149
+    assert mean.recent_outcomes[99:].sum() == sum(
+        live.progress.recent_outcomes[99:].sum() for live in models
+    )
 
 
 def test_indicators_and_string_columns_are_joined(tmp_path):

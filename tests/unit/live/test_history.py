@@ -56,7 +56,7 @@ def test_entry_of_another_place_begins_anew():
 def test_rounds_continue_only_in_the_same_shards_of_the_same_files():
     files = (advance(START, 200),)
     history = History()
-    assert history.find_rounds(files, SHARDS) is None
+    assert history.find_rounds_entry(files, SHARDS) is None
     rounds = Entry(files, ROUNDS, end=1, shards=SHARDS)
     history.add(rounds)
     history.add(Entry(files, ROUNDS, start=2, end=3, shards=SHARDS), *files)
@@ -64,11 +64,11 @@ def test_rounds_continue_only_in_the_same_shards_of_the_same_files():
     history.entries.pop()
     history.add(Entry(files, end=200))
 
-    assert history.find_rounds(files, SHARDS) is rounds
-    assert history.find_rounds(files, replace(SHARDS, first_rows=3)) is rounds
-    assert history.find_rounds(files, Shards(3, 100)) is None
-    assert history.find_rounds(files, Shards(2, 50)) is None
-    assert history.find_rounds((advance(START, 100),), SHARDS) is None
+    assert history.find_rounds_entry(files, SHARDS) is rounds
+    assert history.find_rounds_entry(files, replace(SHARDS, first_rows=3)) is rounds
+    assert history.find_rounds_entry(files, Shards(3, 100)) is None
+    assert history.find_rounds_entry(files, Shards(2, 50)) is None
+    assert history.find_rounds_entry((advance(START, 100),), SHARDS) is None
 
 
 def test_unfinished_round_protects_its_files(tmp_path):
@@ -91,8 +91,8 @@ def test_run_that_stopped_stays_stopped_at_the_last_file():
     history = History([first, last], stopped_below=0.01)
     given = [GivenFile(None, first)]
 
-    assert not history.has_stopped(given, 0.01)
-    history.move_to_end(first)
+    assert not history.has_stopped_below_epsilon(given, 0.01)
+    history.set_last_file(first)
     assert history.files == [last, first]
-    assert history.has_stopped(given, 0.01)
-    assert not history.has_stopped(given, 0.02)
+    assert history.has_stopped_below_epsilon(given, 0.01)
+    assert not history.has_stopped_below_epsilon(given, 0.02)

@@ -8,7 +8,7 @@ from helpers import get_seeds
 from stream_perceptron.live.learning_curve import LearningCurve
 from stream_perceptron.live.metrics import Progress
 from stream_perceptron.model.results import TrainResult
-from stream_perceptron.model.rows import Rows
+from stream_perceptron.model.rows import FeatureRows
 
 
 def draw_result(rng, n, k):
@@ -29,7 +29,7 @@ def test_curve_has_the_sums_of_its_bins():
         k, progress, results = int(rng.integers(1, 6)), Progress(), []
         for n in rng.choice([0, 1, 9, 100, 2500], rng.integers(1, 12)).tolist():
             results.append(draw_result(rng, n, k))
-            progress.update(results[-1], np.arange(n), Rows.from_table((), np.zeros((n, 0))))
+            progress.update(results[-1], np.arange(n), FeatureRows.from_table((), np.zeros((n, 0))))
         whole = TrainResult.concatenate(results)
         whole, size = whole[whole.targets >= 0], 10
         while len(whole) > size * LearningCurve.MAX_BINS:

@@ -83,9 +83,9 @@ def test_reports_are_due_at_doubled_numbers_of_rows():
     assert due == [1000, 1000, 2000, 2000, 4000, 4000, 8000]
 
 
-def test_count_is_at_its_end():
-    assert [RowCount(n, end=2).is_at_end for n in (1, 2, 3)] == [False, True, True]
-    assert not RowCount(10**9).is_at_end
+def test_count_has_reached_its_limit():
+    assert [RowCount(n, end=2).has_reached_limit for n in (1, 2, 3)] == [False, True, True]
+    assert not RowCount(10**9).has_reached_limit
 
 
 def test_learner_moves_past_the_rows_that_it_learns(tmp_path):
@@ -95,4 +95,4 @@ def test_learner_moves_past_the_rows_that_it_learns(tmp_path):
     result = Learner(live).step(batch[:2], segment)
 
     assert result.labels == ["x", "y"]
-    assert (segment.n_read, segment.position.rows, live.progress.samples) == (2, 2, 2)
+    assert (segment.n_rows_read, segment.position.rows, live.progress.samples) == (2, 2, 2)

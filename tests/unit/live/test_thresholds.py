@@ -24,7 +24,7 @@ NAN = np.nan
     ],
 )
 def test_class_is_chosen_by_the_thresholds(thresholds, scores, predicted, choice):
-    chosen = Thresholds(thresholds).choose(
+    chosen = Thresholds(thresholds).choose_classes(
         ["a", 7, True], np.array([scores]), np.array([predicted])
     )
 

@@ -61,8 +61,8 @@ def test_average_adds_the_counts_of_its_models():
 
 
 def test_raised_end_stops_the_counts_where_the_rate_itself_does():
-    rate, raised = FallingRate(0.5, 0.1), FallingRate(0.5, 0.1).multiply_end(8)
+    rate, raised = FallingRate(0.5, 0.1), FallingRate(0.5, 0.1).multiply_end_rate(8)
 
     assert (raised.start, raised.end, raised.n_falling) == (0.5, 0.5, rate.n_falling)
     assert np.array_equal(raised.compute_rates([0, 719, 720]), [0.5] * 3)
-    assert FallingRate(0.5, 0.1).multiply_end(2) == FallingRate(0.5, 0.2)
+    assert FallingRate(0.5, 0.1).multiply_end_rate(2) == FallingRate(0.5, 0.2)

@@ -6,7 +6,7 @@ import pytest
 
 from stream_perceptron import SampleError
 from stream_perceptron.data.meaning.labels import Labels, infer_label_type, parse_classes
-from stream_perceptron.model.weights import count_fitting_features, count_weights
+from stream_perceptron.model.weights import compute_max_features, count_weights
 
 
 def build(known=(), label_type=None, is_text=True, max_weights=None):
@@ -65,7 +65,7 @@ def test_label_of_another_type_is_rejected(first, value, is_text, reason):
 def test_label_that_does_not_fit_is_rejected_before_it_is_numbered():
     max_weights = count_weights(3, 4)
     labels = build(["a", "b"], max_weights=max_weights)
-    assert labels.count_fitting_features() == count_fitting_features(2, max_weights) >= 4
+    assert labels.compute_max_features() == compute_max_features(2, max_weights) >= 4
     with pytest.raises(SampleError, match="does not fit into the model"):
         labels.find_id("c", 5)
     assert labels.names == ["a", "b"]

@@ -28,7 +28,7 @@ def test_first_row_to_be_learned_decides():
 
 def test_elements_are_named_by_their_key_unless_the_model_has_named_them():
     lists = build()
-    lists.decide("v", 2)
+    lists.decide_rows_are_lists("v", 2)
     assert (lists.next_layout.key, lists.next_layout.element_names) == ("v", ("v0", "v1"))
     assert lists.layout is LAYOUT
 
@@ -44,9 +44,9 @@ def test_elements_are_named_by_their_key_unless_the_model_has_named_them():
 def test_list_that_does_not_fit_the_model_is_an_error():
     for key, n in (("v", 3), ("w", 2)):
         with pytest.raises(SourceError, match=f"f: list '{key}' does not hold the model's feat"):
-            build(schema=Schema(element_names=("v0", "v1"))).decide(key, n)
+            build(schema=Schema(element_names=("v0", "v1"))).decide_rows_are_lists(key, n)
     with pytest.raises(SourceError, match=r"f: list 'v' has 1,000 values, more than a model may"):
-        build(max_weights=1000).decide("v", 1000)
+        build(max_weights=1000).decide_rows_are_lists("v", 1000)
 
 
 LISTS = {

@@ -10,7 +10,7 @@ from stream_perceptron.data.meaning.occurrences import (
     find_numeric_columns,
     find_seen,
     find_string_columns,
-    list_paths,
+    list_column_paths,
 )
 
 
@@ -30,7 +30,7 @@ def test_columns_are_told_by_what_rows_have_had(tmp_path):
 
     assert find_numeric_columns(columns) == ["n", "o.m"]
     assert find_string_columns(columns) == ["s", "d"]
-    assert [*list_paths(columns, batch)] == ["n", "s", "d", "o", "o.m", "x", "w", "i", "y"]
+    assert [*list_column_paths(columns, batch)] == ["n", "s", "d", "o", "o.m", "x", "w", "i", "y"]
 
 
 def test_strings_of_another_source_do_not_count(tmp_path):
@@ -56,13 +56,13 @@ def test_rejected_records_show_no_paths(tmp_path):
     path = tmp_path / "f.jsonl"
     path.write_text('{"a": 1e999, "y": "u"}\n{"b": 1, "y": "u"}\n')
     columns, batch = read(path)
-    assert [*list_paths(columns, batch)] == ["b", "y"]
+    assert [*list_column_paths(columns, batch)] == ["b", "y"]
 
 
 def test_header_tells_the_columns_of_a_table(tmp_path):
     path = write_csv(tmp_path / "f.csv", ["n", "s", "y"], [(1, "", "u")])
     columns, batch = read(path)
 
-    assert list_paths(columns, batch) == ("n", "s", "y")
+    assert list_column_paths(columns, batch) == ("n", "s", "y")
     assert find_seen(columns, {"s", "z"}) == {"s"}
     assert find_string_columns(columns) == []

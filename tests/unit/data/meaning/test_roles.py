@@ -32,7 +32,7 @@ def build(layout, schema=None, **request):
 
 def test_options_name_roles_and_other_keys_are_cells():
     roles = build(Layout(JsonFormat(), OPTIONS, "t"))
-    actions = {path: roles.find_action(path, False) for path in ("t", "w", "i", "o", "c", "x")}
+    actions = {path: roles.find_cell_action(path, False) for path in ("t", "w", "i", "o", "c", "x")}
 
     assert actions == {
         "t": LABEL, "w": WEIGHT, "i": IGNORE, "o": IGNORE, "c": CATEGORICAL, "x": CELL,
@@ -45,7 +45,7 @@ def test_rows_to_predict_use_only_what_the_model_has():
     roles = build(
         Layout(JsonFormat(), ReadOptions(), "t"), schema, to_learn=False, string_columns={"s": 1}
     )
-    actions = [roles.find_action(path, path == "b") for path in ("a", "b", "s", "z")]
+    actions = [roles.find_cell_action(path, path == "b") for path in ("a", "b", "s", "z")]
 
     assert roles.default == UNKNOWN
     assert actions == [CELL, CELL, CELL, IGNORE]
@@ -55,7 +55,7 @@ def test_rows_to_predict_use_only_what_the_model_has():
 def test_keys_beside_a_list_are_unused():
     roles = build(Layout(JsonFormat(), OPTIONS, "t", key="pixels", element_names=("p0",)))
 
-    assert [roles.find_action(path, False) for path in ("pixels", "c", "x")] == [
+    assert [roles.find_cell_action(path, False) for path in ("pixels", "c", "x")] == [
         VECTOR, IGNORE, IGNORE,
     ]  # fmt: skip
     assert list(roles.unused_names) == ["c", "x"]

@@ -28,7 +28,7 @@ _MAX_COMPARED_FEATURES = 1000  # features whose weights are compared with the or
 _MIN_CORRELATION = 6.0  # rank correlation, in standard errors
 
 
-class RunFigures:
+class RunStatistics:
     """The figures of a run, most of them computed when a finding needs them."""
 
     def __init__(self, live: LiveModel) -> None:
@@ -51,31 +51,31 @@ class RunFigures:
         return [float(part.sum() / n.sum()) for part, n in zip(sums, counts, strict=True)]
 
     @cached_property
-    def accuracies(self) -> list[float]:
+    def accuracies_by_quarter(self) -> list[float]:
         return self.average_by_quarter("right")
 
     @cached_property
-    def errors(self) -> list[float]:
+    def mean_errors_by_quarter(self) -> list[float]:
         return self.average_by_quarter("errors")
 
     @property
-    def mean_slope(self) -> float:
+    def mean_activation_slope(self) -> float:
         """The mean of f' in the probed samples of the last quarter; NaN if there are none."""
-        return self._average_probes("slope")
+        return self._average_over_probed_samples("slope")
 
     @property
     def mean_output_spread(self) -> float:
         """The mean of the largest output minus the smallest; NaN if there are no probes."""
-        return self._average_probes("spread")
+        return self._average_over_probed_samples("spread")
 
-    def _average_probes(self, name: str) -> float:
+    def _average_over_probed_samples(self, name: str) -> float:
         n_probes = self.average_by_quarter("probes")[3]
         return self.average_by_quarter(name)[3] / n_probes if n_probes else nan
 
     @property
-    def recent_accuracy(self) -> str:
+    def recent_accuracy_text(self) -> str:
         """The accuracy over the most recent samples, with their number if more were tested."""
-        n_recent = len(self.progress.window)
+        n_recent = len(self.progress.recent_outcomes)
         over = (
             f" over the last {n_recent:,}" if n_recent < self.n - self.progress.n_untested else ""
         )
@@ -83,7 +83,7 @@ class RunFigures:
 
     @cached_property
     def is_accuracy_rising(self) -> bool:
-        third, last = self.accuracies[2:]
+        third, last = self.accuracies_by_quarter[2:]
         return last - third > max(0.02, 4 * _compute_standard_error(third, self.n // 4))
 
     @property
@@ -95,7 +95,7 @@ class RunFigures:
         from the third. Where kappa is high, little is left to gain, and after a drop, an error
         falls at any rate.
         """
-        _, second, third, last = self.errors
+        _, second, third, last = self.mean_errors_by_quarter
         return (
             self.n >= _MIN_LR_SAMPLES
             and self.progress.confusion.tested + self.progress.n_untested == self.n  # in one pass
@@ -108,16 +108,19 @@ class RunFigures:
         )
 
     @property
-    def max_slope(self) -> float:
+    def max_activation_slope(self) -> float:
         return 0.25 if self.model.activation == "sigmoid" else 1.0
 
     @cached_property
     def is_saturated(self) -> bool:
         """Whether f' is close to 0 while the error is high."""
-        return self.mean_slope < 0.02 * self.max_slope and self.errors[3] > 0.1
+        return (
+            self.mean_activation_slope < 0.02 * self.max_activation_slope
+            and self.mean_errors_by_quarter[3] > 0.1
+        )
 
     @property
-    def output_range(self) -> float:
+    def activation_range(self) -> float:
         activation = self.model.network.activation
         return activation.high - activation.low
 
@@ -129,18 +132,18 @@ class RunFigures:
         have never moved have a larger error than the best constant ones, the frequencies.
         """
         spread, frequencies = (
-            self.mean_output_spread / self.output_range,
+            self.mean_output_spread / self.activation_range,
             self.metrics.label_counts / max(self.n, 1),
         )
         implied_accuracy = spread + (1 - spread) / max(self.k, 1)
-        constant_error = 0.5 * self.output_range**2 * (frequencies * (1 - frequencies)).sum()
+        constant_error = 0.5 * self.activation_range**2 * (frequencies * (1 - frequencies)).sum()
         return bool(
             self.k > 1
             and spread < 0.3
             and (
                 spread < 0.02
                 or self.progress.window_accuracy > implied_accuracy + 0.1
-                or self.errors[3] > 1.1 * constant_error
+                or self.mean_errors_by_quarter[3] > 1.1 * constant_error
             )
         )
 
@@ -155,7 +158,7 @@ class RunFigures:
         if progress.accuracy is None or progress.confusion.tested + 1 < _MIN_SAMPLES:
             return False
         best = max(progress.accuracy, progress.window_accuracy)
-        noise = _compute_standard_error(baseline, len(progress.window))
+        noise = _compute_standard_error(baseline, len(progress.recent_outcomes))
         return best <= baseline + 2 * noise and self.metrics.cohen_kappa < _LOW_KAPPA
 
     @cached_property
@@ -192,7 +195,7 @@ class RunFigures:
         return self.n >= _MIN_UNIQUE_LABELS and self.k >= _MIN_UNIQUE_SHARE * self.n
 
     @cached_property
-    def non_class_evidence(self) -> str:
+    def why_labels_are_no_classes(self) -> str:
         """Why the labels cannot be class numbers; "" if they can."""
         values = self.numeric_labels
         if values is None or self.n < _MIN_LABEL_SAMPLES or self.are_labels_ids:
@@ -205,11 +208,16 @@ class RunFigures:
         return ""
 
     @cached_property
-    def quantity_label_evidence(self) -> str:
+    def why_labels_are_quantities(self) -> str:
         """Why the labels are a quantity; "" if they may be classes."""
         values, is_frequent = self.numeric_labels, self.metrics.support > 1
-        if self.non_class_evidence or values is None or not self.is_long or self.are_labels_ids:
-            return self.non_class_evidence
+        if (
+            self.why_labels_are_no_classes
+            or values is None
+            or not self.is_long
+            or self.are_labels_ids
+        ):
+            return self.why_labels_are_no_classes
         is_frequent &= ~np.isnan(values)
         if np.count_nonzero(is_frequent) < _MIN_DISTINCT_NUMBERS:
             return ""
@@ -219,10 +227,10 @@ class RunFigures:
 
     @property
     def are_labels_classes(self) -> bool:
-        return not (self.are_labels_ids or self.quantity_label_evidence)
+        return not (self.are_labels_ids or self.why_labels_are_quantities)
 
     @cached_property
-    def missed_classes(self) -> list[str]:
+    def low_recall_classes(self) -> list[str]:
         """Classes with many samples that are hardly ever predicted correctly."""
         seen, recall = self.metrics.support, self.metrics.recall
         is_missed = (seen >= _MIN_CLASS_SAMPLES) & (recall < _LOW_RECALL) & self.is_long
