@@ -15,7 +15,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 from click.testing import CliRunner
-from helpers import CASE_FACTOR, capture_state, encode_ipc, get_seeds, write_csv
+from helpers import CASE_FACTOR, capture_state, encode_ipc, get_seeds, write_csv, write_jsonl
 from river.compose import Pipeline
 
 from stream_perceptron import RecordEncoder, SGDPerceptron, Standardizer, load, save, stream
@@ -72,7 +72,7 @@ def test_pipeline_learns_what_the_command_learns(tmp_path):
         for option, names in options.items():
             arguments += [option, ",".join(names)] if names else []
         n = rng.randrange(len(records) + 1)
-        path.write_text("".join(json.dumps(record) + "\n" for record in records))
+        write_jsonl(path, records)
         result = CliRunner().invoke(main, arguments)
         assert result.exit_code == 0, (seed, result.output)
         learned = load(model_path).model
@@ -134,11 +134,12 @@ def test_python_and_the_command_line_learn_in_turns(tmp_path, run):
         records = draw_records(rng)
         plain = draw_pipeline(rng, seed)
         save(plain, model_path)
+        # The first record of all, not that of a part, decides whether rows are lists.
+        samples_of_all = [*stream.iter_source(write_jsonl(path, records))]
         ends = sorted(rng.choices(range(len(records) + 1), k=3))
         for start, end in pairwise([0, *ends, len(records)]):
-            part = records[start:end]
-            path.write_text("".join(json.dumps(record) + "\n" for record in part))
-            samples = [*stream.iter_source(path)]
+            part, samples = records[start:end], samples_of_all[start:end]
+            write_jsonl(path, part)
             expected = [plain.predict_proba_one(x) for x, _ in samples]
             if part and start:
                 lines = run("predict", path, "-m", model_path, "--scores", check=0).stdout
